@@ -1,0 +1,1 @@
+"""What happens, in which order and how often: the Prefect flows and the ``gem`` command."""

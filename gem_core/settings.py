@@ -1,0 +1,47 @@
+"""Every environment variable the platform reads, in one place.
+
+Settings say *where* things are on this machine or cluster; a recipe says *what* is run. Nothing here changes a result.
+The libraries' own variables keep their names and are read by the libraries themselves: ``HF_ENDPOINT``, ``HF_HOME`` and
+``HF_TOKEN`` (model hub), ``AWS_*`` (S3), ``PREFECT_API_URL`` (an existing Prefect server).
+"""
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from ``GEM_*`` variables when constructed; constructing it creates no folder and calls no server."""
+
+    model_config = SettingsConfigDict(env_prefix="GEM_", frozen=True, extra="ignore")
+
+    home: Path = Path.home() / ".gem"
+    """``GEM_HOME``: where runs, caches and the default MLflow store live. A shared folder when jobs run on a cluster."""
+
+    tracking_uri: str | None = Field(default=None, validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "tracking_uri"))
+    """``MLFLOW_TRACKING_URI``: the MLflow server. Default: the SQLite store ``<home>/mlflow.db``."""
+
+    ray_address: str | None = None
+    """``GEM_RAY_ADDRESS``: the job server of a Ray cluster (``http://head:8265``). Default: a local cluster."""
+
+    dashboard_port: int = Field(default=8501, ge=1, le=65535)
+    """``GEM_DASHBOARD_PORT``: where ``gem dashboard`` listens, on loopback."""
+
+    debug: bool = False
+    """``GEM_DEBUG``: show tracebacks instead of one-line errors (the same as ``gem --debug``)."""
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The tracking URI in force."""
+        return self.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def runs(self) -> Path:
+        """One folder a training: prepared data, checkpoints, the trained model."""
+        return self.home / "runs"
+
+    @property
+    def scores(self) -> Path:
+        """Evaluation results, by weights digest and settings digest."""
+        return self.home / "scores"
