@@ -69,7 +69,9 @@ def apply_override(content: dict[str, Any], override: str) -> None:
         last = depth == len(keys) - 1
         if isinstance(place, list):
             if not key.isdecimal() or int(key) >= len(place):
-                raise GemError(f"--set {override}: {'.'.join(keys[:depth])} has entries 0 to {len(place) - 1}, not {key}")
+                raise GemError(
+                    f"--set {override}: {'.'.join(keys[:depth])} has entries 0 to {len(place) - 1}, not {key}"
+                )
             index: Any = int(key)
         elif isinstance(place, dict):
             index = key
