@@ -57,7 +57,7 @@ def fetch(
     """
     from huggingface_hub import snapshot_download
 
-    bar = _reporting(progress, name) if progress is not None else None
+    bar = _silent_bar(name, progress)
     with _explained(name, revision):
         snapshot = Path(
             snapshot_download(
@@ -148,20 +148,20 @@ def _one_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200]
 
 
-def _reporting(progress: Progress, name: str) -> type:
-    """A progress-bar class that reports the share of bytes instead of drawing."""
+def _silent_bar(name: str, progress: Progress | None) -> type:
+    """A progress-bar class for huggingface_hub that draws nothing and reports the share of bytes."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    class Reporting(tqdm):
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            kwargs.pop("name", None)  # huggingface_hub's own addition to tqdm's arguments
-            super().__init__(*args, **{**kwargs, "disable": False, "leave": False})
+    class SilentBar(tqdm):
+        @staticmethod
+        def status_printer(file: object) -> Callable[[str], None]:
+            return lambda text: None
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
-            if self.unit == "B" and self.total:
+            if progress is not None and self.unit == "B" and self.total:
                 progress(f"downloading {name}", min(self.n / self.total, 1.0))
 
         def close(self) -> None:
             self.disable = True
 
-    return Reporting
+    return SilentBar
