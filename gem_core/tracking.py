@@ -7,21 +7,16 @@ happens on first use.
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gem_core.errors import GemError
+from gem_core.mlflow_connection import all_pages, connect, explained, sqlite_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,13 +24,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+T = TypeVar("T")
+
 RUN_KEY = "gem.run_key"
 """The tag that names the post-training run, so that a rerun continues its MLflow run."""
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 METRICS_A_BATCH = 1000
 PARAMS_A_BATCH = 100
-SERVER_TIMEOUT = 10.0
-"""Seconds a tracking server has to answer the first question; later ones are retried by MLflow for minutes."""
 
 
 @dataclass(frozen=True)
@@ -205,65 +200,8 @@ class Tracking:
         return str(found.experiment_id)
 
     def _search(self, experiments: list[str]) -> list[Run]:
-        found, token = [], None
-        while True:
-            page = self.client.search_runs(experiments, max_results=1000, page_token=token)
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
-
-
-def connect(uri: str) -> MlflowClient:
-    """Open an MLflow tracking server or store; a SQLite store is created with its folder on first use.
-
-    Raises:
-        GemError: Nothing answers there, or it is no MLflow store.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported and whenever it would send
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    database = sqlite_file(uri)
-    if database is not None:
-        return _open_sqlite(uri, database)
-    from mlflow import MlflowClient
-
-    if uri.startswith(("http://", "https://")):
-        import requests
-
-        try:
-            requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT)
-        except requests.RequestException as error:
-            raise GemError(
-                f"no MLflow server answers at {printable(uri)}: start it, or correct MLFLOW_TRACKING_URI"
-            ) from error
-    with explained(uri):
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The database file of a ``sqlite:///`` address; None for any other."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
-def printable(uri: str) -> str:
-    """The address without user name and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
-
-
-@contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn what MLflow and its database raise into one line that says where and what to do."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError) as error:
-        reason = str(error).strip().split("\n")[0][:300]
-        raise GemError(
-            f"MLflow at {printable(uri)} refuses: {reason} (check MLFLOW_TRACKING_URI and its state)"
-        ) from error
+        query = self.client.search_runs
+        return all_pages(lambda token: query(experiments, max_results=1000, page_token=token))
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -284,29 +222,6 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def metric_name(name: str) -> str:
     """The name with what MLflow does not allow in metrics replaced by ``_`` (``MTEB(eng, v2)``)."""
     return re.sub(r"[^A-Za-z0-9_\-. /:]", "_", name)
-
-
-def _open_sqlite(uri: str, database: Path) -> MlflowClient:
-    """Open or create a SQLite store, one process at a time: MLflow's own creation of the tables is not safe for two."""
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        started = database.is_file() and database.stat().st_size > 0
-        if started:
-            with database.open("rb") as stream:
-                if stream.read(16) != b"SQLite format 3\0":
-                    raise GemError(f"{database} is no SQLite database: move it away, or correct MLFLOW_TRACKING_URI")
-        lock = FileLock(database.with_name(f"{database.name}.lock"))
-        with lock:
-            from mlflow import MlflowClient
-
-            logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it announces every table it creates
-            with explained(uri):
-                return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    except OSError as error:
-        raise GemError(
-            f"the MLflow store {database} cannot be opened ({error.strerror or error}): "
-            "make its folder writable, or set GEM_HOME"
-        ) from error
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:

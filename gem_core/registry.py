@@ -1,0 +1,304 @@
+"""Registered models and their versions in MLflow: aliases, never stages; the content digest is the identity.
+
+A version's files are the artifact folder ``model/`` of its MLflow run. They are stored and checked before the version
+is created, and the version with all its tags is created in one call, so that nothing is ever half registered; doing it
+again finds what is there. Moving the champion is in :mod:`gem_core.promotion`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from gem_core import model_files
+from gem_core.errors import GemError
+from gem_core.identity import content_digest
+from gem_core.mlflow_connection import all_pages, connect, explained, sqlite_file
+from gem_core.promotion import CHAMPION, Championship, Move
+from gem_core.recipe import NAME_PATTERN
+from gem_core.versions import BASELINE, DIGEST, LINEAGE, REPORT, SCORES, VERDICT, Family, Version, family_of, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+    from gem_core.lineage import Lineage
+    from gem_core.settings import Settings
+
+REFERENCE = re.compile(r"models:/([^/@]+)(?:/(\d+|latest)|@([^/@]+))")
+
+
+class Registry:
+    """The model registry. Constructing it calls nobody."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.uri = settings.mlflow_uri
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The connection, opened on first use."""
+        return connect(self.uri)
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def models(self) -> list[Family]:
+        """All registered models, by name."""
+        with explained(self.uri):
+            query = self.client.search_registered_models
+            found: list[RegisteredModel] = all_pages(
+                lambda token: query(max_results=1000, order_by=["name"], page_token=token)
+            )
+        return [family_of(model) for model in found]
+
+    def versions(self, name: str) -> list[Version]:
+        """The versions of a model, newest first.
+
+        Raises:
+            GemError: No such model.
+        """
+        model = self._model(name)
+        with explained(self.uri):
+            query = self.client.search_model_versions
+            found: list[ModelVersion] = all_pages(
+                lambda token: query(f"name='{name}'", max_results=1000, page_token=token)
+            )
+        return sorted(
+            (version_of(item, model) for item in found), key=lambda version: int(version.version), reverse=True
+        )
+
+    def get(self, name: str, version: str) -> Version:
+        """One version, by number, alias or ``latest``.
+
+        Raises:
+            GemError: No such model, version or alias; says which there are.
+        """
+        versions = self.versions(name)
+        for found in versions:
+            if version in (found.version, *found.aliases) or version == "latest":
+                return found
+        aliases = sorted(alias for found in versions for alias in found.aliases)
+        there = ", ".join([*(found.version for found in versions[:10]), *aliases]) or "none"
+        raise GemError(f"{name} has no version or alias {version!r}; it has: {there}")
+
+    def champion(self, name: str) -> Version | None:
+        """The reigning version; None when there is no champion or no such model yet."""
+        if all(model.name != name for model in self.models()):
+            return None
+        return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
+
+    def history(self, name: str) -> list[Move]:
+        """Every move, refusal and rollback of a model, oldest first."""
+        self._model(name)
+        with explained(self.uri):
+            return self._championship(name).history()
+
+    # --- files -----------------------------------------------------------------------------------------------------
+
+    def download_uri(self, reference: str) -> Path:
+        """The folder behind ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
+
+        Raises:
+            GemError: Malformed, unknown, or its files are not what was registered.
+        """
+        match = REFERENCE.fullmatch(reference)
+        if match is None:
+            raise GemError(f"{reference!r} names no registered model: write models:/NAME/VERSION or models:/NAME@ALIAS")
+        name, number, alias = match.groups()
+        return self.download(name, number or alias)
+
+    def download(self, name: str, version: str) -> Path:
+        """The files of a version: in place when the store is on this machine, else a copy kept by digest.
+
+        Raises:
+            GemError: Unknown, out of reach, or the files are not those that were registered.
+        """
+        with explained(self.uri):
+            return model_files.fetch(self.get(name, version), self._settings, self.uri)
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        name: str,
+        folder: Path,
+        run_id: str,
+        lineage: Lineage,
+        *,
+        who: str,
+        scores: Mapping[str, float] | None = None,
+        baseline: Mapping[str, float] | None = None,
+    ) -> Version:
+        """Make a model folder a version of a registered model; the same content is the same version.
+
+        Args:
+            name: The registered model; created when missing.
+            folder: The model's files. They are copied to the artifacts of the run.
+            run_id: The MLflow run that made it.
+            lineage: Where it comes from.
+            who: For the log.
+            scores: Metric -> points of the model.
+            baseline: Metric -> points of its base.
+
+        Returns:
+            The version, new or found.
+
+        Raises:
+            GemError: A name the registry should not have, no store, or a full disk. Nothing is registered then.
+        """
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise GemError(
+                f"{name!r} cannot be a model's name: use lower-case letters, digits, '.', '_' and '-', a letter first"
+            )
+        digest = content_digest(folder)
+        self._create_model(name)
+        found = self._by_digest(name, digest)
+        if found is None:
+            with explained(self.uri):
+                source = model_files.store(self.client, run_id, folder, digest, self.versions(name))
+            tags = {DIGEST: digest, LINEAGE: lineage.model_dump_json()}
+            tags |= {key: _dump(value) for key, value in ((SCORES, scores), (BASELINE, baseline)) if value is not None}
+            championship = self._championship(name)
+            with explained(self.uri), championship.locked():
+                found = self._by_digest(name, digest)  # another process may have been faster
+                if found is None:
+                    self.client.create_model_version(name, source, run_id, tags=tags)
+            found = found or self._by_digest(name, digest)
+            if found is None:
+                raise GemError(f"MLflow did not keep the new version of {name}: look at its server's log")
+        elif scores is not None:
+            self.record_scores(name, found.version, scores, baseline or {})
+        with explained(self.uri):
+            self._championship(name).note("register", found.version, who, f"digest {digest[:12]}", None)
+        return self.get(name, found.version)
+
+    def record_scores(
+        self, name: str, version: str, scores: Mapping[str, float], baseline: Mapping[str, float]
+    ) -> None:
+        """Keep what was measured of a version and of its base: metric -> points."""
+        number = self.get(name, version).version
+        with explained(self.uri):
+            self.client.set_model_version_tag(name, number, SCORES, _dump(scores))
+            self.client.set_model_version_tag(name, number, BASELINE, _dump(baseline))
+
+    def record_report(self, name: str, version: str, report: Mapping[str, Any]) -> None:
+        """Keep the gate report of a version, with its ``verdict``."""
+        number = self.get(name, version).version
+        with explained(self.uri):
+            self.client.set_model_version_tag(name, number, REPORT, _dump(report))
+            self.client.set_model_version_tag(name, number, VERDICT, str(report["verdict"]))
+
+    def describe(self, name: str, version: str, text: str) -> None:
+        """Show a text (a model card) as the version's description."""
+        number = self.get(name, version).version
+        with explained(self.uri):
+            self.client.update_model_version(name, number, description=text)
+
+    # --- moving ----------------------------------------------------------------------------------------------------
+
+    def promote(
+        self,
+        name: str,
+        version: str,
+        *,
+        expected: str | None,
+        who: str,
+        reason: str,
+        report: Mapping[str, Any] | None = None,
+    ) -> Move:
+        """Make a version champion, if the champion is still the one it was compared with.
+
+        Args:
+            name: The registered model.
+            version: Number or alias of the version.
+            expected: The champion's version number as the decision saw it; None when there was none.
+            who: The user or program that decides.
+            reason: A sentence for the log.
+            report: The gate report behind it.
+
+        Raises:
+            GemError: The champion is another by now, or no such version.
+        """
+        number = self.get(name, version).version
+        with explained(self.uri):
+            return self._championship(name).promote(number, expected, who, reason, _plain(report))
+
+    def challenge(
+        self, name: str, version: str, *, who: str, reason: str, report: Mapping[str, Any] | None = None
+    ) -> Move:
+        """Name a version challenger: it passed its gates and waits for ``gem promote``."""
+        number = self.get(name, version).version
+        with explained(self.uri):
+            return self._championship(name).challenge(number, who, reason, _plain(report))
+
+    def refuse(
+        self, name: str, version: str, *, who: str, reason: str, report: Mapping[str, Any] | None = None
+    ) -> Move:
+        """Log that a version was not promoted, and why."""
+        number = self.get(name, version).version
+        with explained(self.uri):
+            return self._championship(name).note("refuse", number, who, reason, _plain(report))
+
+    def rollback(self, name: str, *, who: str, reason: str, to: str | None = None) -> Move:
+        """Make the champion before the present one champion again, or the version (number or alias) ``to``."""
+        self._model(name)
+        number = None if to is None else self.get(name, to).version
+        with explained(self.uri):
+            return self._championship(name).rollback(who, reason, number)
+
+    def repair(self, name: str) -> None:
+        """Finish a promotion that a crash left half done."""
+        self._model(name)
+        with explained(self.uri):
+            self._championship(name).repair()
+
+    # --- within ----------------------------------------------------------------------------------------------------
+
+    def _championship(self, name: str) -> Championship:
+        database = sqlite_file(self.uri)
+        place = database.parent if database else self._settings.home
+        lock = hashlib.sha256(f"{database or self.uri}\n{name}".encode()).hexdigest()[:16]
+        return Championship(self.client, name, place / "locks" / f"{lock}.lock")
+
+    def _model(self, name: str) -> RegisteredModel:
+        from mlflow.exceptions import MlflowException
+
+        with explained(self.uri):
+            try:
+                return self.client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        names = [model.name for model in self.models()]
+        near = get_close_matches(name, names) or names[:10]
+        raise GemError(
+            f"no registered model is called {name!r}; there is: {', '.join(near) or 'none yet (gem run makes one)'}"
+        )
+
+    def _create_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        with explained(self.uri):
+            try:
+                self.client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+
+    def _by_digest(self, name: str, digest: str) -> Version | None:
+        return next((version for version in self.versions(name) if version.digest == digest), None)
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+    return json.dumps(dict(content), separators=(",", ":"), sort_keys=True)
+
+
+def _plain(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if report is None else json.loads(_dump(report))
