@@ -1,0 +1,122 @@
+"""Language tasks, measured by the lm-eval harness on the model as it generates.
+
+A group counts as the plain (macro) average over its leaf tasks, as MMLU is reported (METHOD.md), whatever weights the
+harness itself would use; the leaves are kept beside it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import lm_eval
+import numpy as np
+import pyarrow as pa
+import torch
+from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from gem_core.errors import GemError
+from gem_core.evaluation.data_access import Unreachable, unreachable
+from gem_core.evaluation.language_records import RECORDS, scores_and_rows
+from gem_core.evaluation.plan import PlannedTask, is_sandbox
+from gem_core.evaluation.quiet import without_prompt_bar
+from gem_core.evaluation.store import Measured
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+
+    from gem_core.model import GemModel
+    from gem_core.sandbox import Sandbox
+
+
+@dataclass(frozen=True)
+class LanguageTasks:
+    """Makes lm-eval tasks by name, the sandbox world's own among them."""
+
+    names: tuple[str, ...]
+    sandbox: Sandbox | None = None
+
+    @cached_property
+    def manager(self) -> TaskManager:
+        """The harness's index of tasks; its own 15,000 files are read only when one of them is asked for (seconds)."""
+        include = str(self.sandbox.exam) if self.sandbox else None
+        return TaskManager(include_path=include, include_defaults=not all(map(is_sandbox, self.names)))
+
+    def check(self) -> None:
+        """Refuse names that nobody knows, before anything is measured.
+
+        Raises:
+            GemError: Naming the unknown tasks and what they may have meant.
+        """
+        for name in self.names:
+            if name not in self.manager.all_tasks:
+                near = difflib.get_close_matches(name, self.manager.all_tasks, n=3, cutoff=0.5)
+                raise GemError(
+                    f"unknown language task {name!r}; "
+                    + (f"did you mean {' or '.join(near)}?" if near else "see lm-eval's list of tasks for the names")
+                )
+
+
+class _Harness(HFLM):
+    """The harness's own transformers model, without its progress bars."""
+
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ANN401 - the harness's types
+        return super().loglikelihood(requests, disable_tqdm=True)
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ANN401
+        return super().loglikelihood_rolling(requests, disable_tqdm=True)
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ANN401
+        return super().generate_until(requests, disable_tqdm=True)
+
+
+class LanguageSuite:
+    """The lm-eval harness with one model in it."""
+
+    def __init__(self, model: GemModel, batch_size: int, tasks: LanguageTasks) -> None:
+        # logits_cache: answers of one token (A to D) share a single pass over their question.
+        self.model = _Harness(
+            pretrained=model.causal_lm(), tokenizer=model.tokenizer, batch_size=batch_size, logits_cache=True
+        )
+        self.tasks = tasks
+
+    def measure(self, planned: PlannedTask, read_out: str = "") -> Measured | Unreachable:
+        """Measure one task or group, with a record of every question. Language has no read-out."""
+        began = time.monotonic()
+        loaded: dict[str, Any] = {}
+        if missing := unreachable(lambda: loaded.update(self.tasks.manager.load([planned.task]))):
+            return missing
+        leaves: dict[str, Task] = loaded["tasks"]
+        for leaf in leaves.values():
+            _set_fewshot(leaf, planned.settings["fewshot"])
+        _seed()
+        # lm_eval.simple_evaluate would also collect a report on the machine, which takes longer than a sandbox's exam.
+        with without_prompt_bar():
+            results = lm_eval.evaluate(
+                self.model, loaded, limit=planned.settings["limit"], bootstrap_iters=0, log_samples=True
+            )
+        scores, rows = scores_and_rows(results, planned, is_group=list(leaves) != [planned.task])
+        return Measured(scores, pa.Table.from_pylist(rows, schema=RECORDS), time.monotonic() - began)
+
+
+def _set_fewshot(task: Task, fewshot: int | None) -> None:
+    """The harness's own rule (``simple_evaluate``): a task that fixes zero examples keeps zero."""
+    fixed = task.get_config("num_fewshot")
+    if fewshot is not None and fixed != 0:
+        task.set_config(key="num_fewshot", value=fewshot)
+    elif fixed is None:
+        task.set_config(key="num_fewshot", value=0)
+    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+
+
+def _seed() -> None:
+    """The harness's own seeds, set anew for each task: a score must not depend on what was measured before it."""
+    random.seed(DEFAULT_RANDOM_SEED)
+    np.random.seed(DEFAULT_OTHER_SEED)  # tasks draw from numpy's global state
+    torch.manual_seed(DEFAULT_OTHER_SEED)

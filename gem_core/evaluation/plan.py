@@ -1,0 +1,97 @@
+"""Which measurements an evaluation asks for, and under which settings: the key of every cached score.
+
+Light on purpose: a flow asks here, in milliseconds and without torch, mteb or lm-eval, whether a model is already
+measured. The settings digest of a task covers everything that can move its score but two things. The *read-out* is left
+out because a base (mean or last-token pooling) and its candidate (special tokens) differ in it by design and are
+compared all the same. The *machine* is left out because a flow cannot know it beforehand; float32 on CPU and GPU agrees
+to about 1e-4 points. A data set's revision needs no mention: mteb's and lm-eval's versions pin it, and a sandbox
+world's digest pins its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gem_core.evaluation.scores import Kind
+    from gem_core.recipe import Evaluation
+
+METHOD = 1
+"""Raised whenever this package measures differently under the same settings, so that old scores are not reused."""
+
+READ_OUTS = (("special",), ("mean", "last"))
+"""The read-outs of a model with special tokens, and of a plain base."""
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """One requested task (or group) and the settings that its score belongs to."""
+
+    kind: Kind
+    task: str
+    settings: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits over the settings."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def metric(self) -> str:
+        """How gates and tables name it: ``embedding.STS12``."""
+        return f"{self.kind}.{self.task}"
+
+
+def is_sandbox(task: str) -> bool:
+    """Whether `task` belongs to a sandbox world instead of mteb or lm-eval."""
+    return task.lower().startswith("sandbox")
+
+
+def read_outs(folder: Path) -> tuple[str, ...]:
+    """How a model folder's texts become vectors: by its special tokens, or, for a base, by either plain pooling."""
+    return READ_OUTS[0] if (folder / "gem.json").exists() else READ_OUTS[1]
+
+
+def plan(evaluation: Evaluation) -> tuple[PlannedTask, ...]:
+    """The requested tasks, each once, embedding tasks first."""
+    embedding, language = evaluation.embedding, evaluation.language
+    shared = {"method": METHOD, "dtype": evaluation.dtype}
+    of_embedding = {
+        "languages": sorted(embedding.languages),
+        "batch_size": embedding.batch_size,
+        "max_length": embedding.max_length,
+        "instruction": None,
+        "versions": _versions("mteb", "torch", "transformers"),
+    }
+    of_language = {
+        "fewshot": language.fewshot,
+        "limit": language.limit,
+        "batch_size": language.batch_size,
+        "versions": _versions("lm-eval", "torch", "transformers"),
+    }
+
+    def planned(kind: Kind, task: str, settings: dict[str, Any]) -> PlannedTask:
+        world = _world(evaluation.sandbox) if is_sandbox(task) and evaluation.sandbox is not None else None
+        return PlannedTask(kind, task, {"kind": kind, "task": task, "world": world} | shared | settings)
+
+    return (
+        *(planned("embedding", task, of_embedding) for task in dict.fromkeys(embedding.tasks)),
+        *(planned("language", task, of_language) for task in dict.fromkeys(language.tasks)),
+    )
+
+
+def _world(seed: int) -> str:
+    """The name of a sandbox world: its seed, and a digest of everything that makes it."""
+    from gem_core.sandbox import name_of
+
+    return name_of(seed)
+
+
+def _versions(*distributions: str) -> dict[str, str]:
+    return {name: version(name) for name in distributions}

@@ -1,0 +1,161 @@
+"""Measuring one model: what is cached is taken, what is missing is measured, task by task.
+
+Each task is kept as soon as it is measured, so that a crash costs the task at hand and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from gem_core.evaluation.data_access import Unreachable
+from gem_core.evaluation.plan import READ_OUTS, PlannedTask, is_sandbox, plan, read_outs
+from gem_core.evaluation.scores import Scores
+from gem_core.evaluation.store import Entry, Measured, ScoreStore
+from gem_core.identity import content_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gem_core.model import GemModel
+    from gem_core.recipe import Evaluation
+    from gem_core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+
+
+class Suite(Protocol):
+    """A harness with a model in it."""
+
+    def measure(self, planned: PlannedTask, read_out: str) -> Measured | Unreachable:
+        """Measure one task; its data may be out of reach."""
+        ...
+
+
+def cached(model_digest: str, evaluation: Evaluation, settings: Settings, *, reference: str = "") -> Scores | None:
+    """The scores of a model that is measured already, or None when anything is still to be measured.
+
+    Takes milliseconds and imports neither torch nor mteb nor lm-eval. Which read-outs a digest has need not be known:
+    a model is stored either with its special tokens' or with both plain ones.
+    """
+    store = ScoreStore(settings.scores)
+    planned = plan(evaluation)
+    for outs in READ_OUTS:
+        entries = [store.load(model_digest, task, out) for task, out in _measurements(planned, outs)]
+        if entries and all(entries):
+            return _assemble(model_digest, reference, [entry for entry in entries if entry], {})
+    return None
+
+
+def evaluate(
+    folder: Path,
+    reference: str,
+    evaluation: Evaluation,
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+) -> Scores:
+    """Measure the model in `folder`.
+
+    A folder without ``gem.json`` is a base: its embedding tasks are measured with mean and with last-token pooling, and
+    its better one is what a candidate is compared with.
+
+    Args:
+        folder: A model folder, as :meth:`GemModel.load` takes it.
+        reference: What people call the model.
+        evaluation: What to measure.
+        settings: Where scores are kept and sandboxes are.
+        progress: Called with a line for people and the share that is done.
+
+    Returns:
+        All requested scores; tasks whose data cannot be had are in ``missing``, and the rest is measured.
+
+    Raises:
+        GemError: For a task name that nobody knows (with near matches), a folder that is no model, a full disk.
+    """
+    digest = content_digest(folder)
+    store = ScoreStore(settings.scores)
+    measurements = list(_measurements(plan(evaluation), read_outs(folder)))
+    entries = {(task.metric, out): store.load(digest, task, out) for task, out in measurements}
+    to_do = [(task, out) for task, out in measurements if entries[task.metric, out] is None]
+    missing: dict[str, str] = {}
+    report = progress or _silent
+    if to_do:
+        from gem_core.evaluation.quiet import quiet
+
+        report("loading the model and the harnesses", 0.0)
+        with quiet():
+            measure = _measure(folder, digest, evaluation, settings, to_do)
+            for done, (task, out) in enumerate(to_do):
+                report(" ".join(filter(None, (task.task, out))), done / len(to_do))
+                measured = measure(task, out)
+                if isinstance(measured, Unreachable):
+                    missing[task.metric] = measured.reason
+                else:
+                    entries[task.metric, out] = store.save(digest, task, out, measured)
+    for metric, reason in missing.items():
+        log.warning("%s is not measured: %s", metric, reason)
+    report("measured", 1.0)
+    return _assemble(digest, reference, [entry for entry in entries.values() if entry], missing)
+
+
+def _measurements(planned: tuple[PlannedTask, ...], outs: tuple[str, ...]) -> Iterator[tuple[PlannedTask, str]]:
+    """Every task with every read-out it is to be measured with: none (empty) for language tasks."""
+    for task in planned:
+        for out in outs if task.kind == "embedding" else ("",):
+            yield task, out
+
+
+def _measure(
+    folder: Path,
+    digest: str,
+    evaluation: Evaluation,
+    settings: Settings,
+    to_do: list[tuple[PlannedTask, str]],
+) -> Callable[[PlannedTask, str], Measured | Unreachable]:
+    """The function that measures one of `to_do`, with the model loaded once for all of them.
+
+    All names are checked first: a misspelt one is refused before minutes are spent on the others.
+    """
+    from gem_core.model import GemModel
+
+    embedding = tuple(dict.fromkeys(task.task for task, _ in to_do if task.kind == "embedding"))
+    language = tuple(dict.fromkeys(task.task for task, _ in to_do if task.kind == "language"))
+    sandbox = None
+    if evaluation.sandbox is not None and any(map(is_sandbox, (*embedding, *language))):
+        from gem_core.sandbox import build
+
+        sandbox = build(settings.home, evaluation.sandbox)
+    suites: dict[str, Callable[[GemModel], Suite]] = {}
+    if embedding:
+        from gem_core.evaluation.mteb import EmbeddingSuite, EmbeddingTasks
+
+        embedding_tasks = EmbeddingTasks(evaluation.embedding.languages, sandbox)
+        embedding_tasks.check(embedding)
+        suites["embedding"] = lambda model: EmbeddingSuite(model, digest, embedding_tasks)
+    if language:
+        from gem_core.evaluation.language import LanguageSuite, LanguageTasks
+
+        language_tasks = LanguageTasks(language, sandbox)
+        language_tasks.check()
+        suites["language"] = lambda model: LanguageSuite(model, evaluation.language.batch_size, language_tasks)
+    model = GemModel.load(folder, settings=settings, dtype=evaluation.dtype)
+    ready = {kind: make(model) for kind, make in suites.items()}
+    return lambda task, out: ready[task.kind].measure(task, out)
+
+
+def _assemble(digest: str, reference: str, entries: list[Entry], missing: dict[str, str]) -> Scores:
+    return Scores(
+        model=digest,
+        reference=reference,
+        tasks=tuple(score for entry in entries for score in entry.scores),
+        missing=missing,
+        seconds=round(sum(entry.seconds for entry in entries), 3),
+    )
+
+
+def _silent(_message: str, _share: float) -> None:
+    """Progress that nobody asked for."""

@@ -1,0 +1,131 @@
+"""Scores on disk: one entry a (model, task, read-out, settings), written whole or not at all.
+
+The only cache of evaluation results. mteb's own is switched off: its key is a model name and a revision.
+An entry that cannot be read back is measured again, and the log says so.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gem_core.errors import GemError
+from gem_core.evaluation.plan import PlannedTask
+from gem_core.evaluation.scores import TaskScore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a harness hands over: the requested task's score, a group's leaves behind it, and the records."""
+
+    scores: tuple[TaskScore, ...]
+    records: "pa.Table | None"
+    seconds: float
+
+
+class Entry(BaseModel):
+    """What is kept of one measurement: the requested task's score, its leaves', and what they were measured under."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    model: str
+    read_out: str
+    settings: dict[str, Any]
+    scores: tuple[TaskScore, ...]
+    seconds: float
+
+
+class ScoreStore:
+    """A folder of entries; safe to share between processes, since entries only ever appear whole."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def load(self, model: str, planned: PlannedTask, read_out: str = "") -> Entry | None:
+        """The entry of an earlier measurement, or None when there is none that can be used."""
+        path = self._path(model, planned, read_out)
+        try:
+            entry = Entry.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValidationError, OSError) as error:
+            log.warning("Score entry %s cannot be read and is measured again: %s", path, str(error).splitlines()[0])
+            return None
+        belongs = (entry.model, entry.read_out, entry.settings) == (model, read_out, planned.settings)
+        records = [self.root / score.records for score in entry.scores if score.records]
+        if not belongs or not all(file.is_file() for file in records):
+            why = "its records are gone" if belongs else "it belongs to another measurement"
+            log.warning("Score entry %s is measured again: %s", path, why)
+            return None
+        return entry
+
+    def save(self, model: str, planned: PlannedTask, read_out: str, measured: Measured) -> Entry:
+        """Keep a measurement; the records are in place before the entry that names them.
+
+        Raises:
+            GemError: When the folder cannot be written.
+        """
+        path = self._path(model, planned, read_out)
+        scores, records = measured.scores, measured.records
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if records is not None:
+                from pyarrow import parquet
+
+                file = path.with_name(f"{path.stem}.parquet")
+                _write(file, lambda stream: parquet.write_table(records, stream, compression="zstd"))
+                name = file.relative_to(self.root).as_posix()
+                scores = tuple(score.model_copy(update={"records": name}) for score in scores)
+            seconds = round(measured.seconds, 3)
+            entry = Entry(model=model, read_out=read_out, settings=planned.settings, scores=scores, seconds=seconds)
+            content = entry.model_dump_json(indent=1).encode()
+            _write(path, lambda stream: stream.write(content))
+        except OSError as error:
+            raise GemError(f"cannot keep scores in {self.root}: {error.strerror or error}; free or mount it") from error
+        return entry
+
+    def items(self, score: TaskScore) -> dict[str, dict[str, float]] | None:
+        """Each item's contribution to `score` in points, by leaf task and item id; None where none are kept.
+
+        Embedding tasks have records too, but their metrics (a correlation, an F1) are no mean over items.
+        """
+        if score.records is None or score.kind != "language":
+            return None
+        from pyarrow import parquet
+
+        table = parquet.read_table(self.root / score.records, columns=["task", "item", "score"])
+        items: dict[str, dict[str, float]] = {}
+        for task, item, value in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
+            items.setdefault(task, {})[item] = 100.0 * value
+        if score.task in items:
+            return {score.task: items[score.task]}
+        return items
+
+    def _path(self, model: str, planned: PlannedTask, read_out: str) -> Path:
+        name = ".".join(filter(None, (planned.kind, quote(planned.task, safe=""), read_out, planned.digest[:16])))
+        return self.root / model / f"{name}.json"
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write to a temporary file beside `path` and move it there, so that a crash leaves the old state or the new."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:80]}.", delete=False) as stream:
+        temporary = Path(stream.name)
+        try:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        except BaseException:
+            temporary.unlink()
+            raise
+    temporary.replace(path)
