@@ -1,0 +1,131 @@
+"""The model card of a version: a Hugging Face ``README.md`` made from the records, nothing written by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gem_core.gates import GateReport
+    from gem_core.lineage import Lineage
+
+PAPER = "https://arxiv.org/abs/2506.04344"
+
+
+def model_card(
+    name: str,
+    lineage: Lineage,
+    *,
+    scores: Mapping[str, float],
+    baseline: Mapping[str, float],
+    report: GateReport | None = None,
+    digest: str = "",
+) -> str:
+    """Write the card.
+
+    Args:
+        name: The registered model, and the version where it is known.
+        lineage: Where it comes from; its recipe is summarised.
+        scores: Metric -> points of the model.
+        baseline: Metric -> points of its base.
+        report: The gate report, once it has been judged.
+        digest: The model's content digest.
+
+    Returns:
+        Markdown with YAML front matter.
+    """
+    parts = [
+        f"---\n{_front_matter(name, lineage)}\n---",
+        f"# {name}",
+        f"{lineage.base_model}, post-trained by [GEM]({PAPER}) to embed texts **and** to keep generating.",
+        "## How to use",
+        "```python\nfrom gem_core.model import GemModel\nfrom gem_core.settings import Settings\n\n"
+        f'model = GemModel.open("models:/{name.replace(" version ", "/")}", settings=Settings())\n'
+        'vectors = model.encode(["A text.", "Another text."])  # float32, unit length\n'
+        'print(model.generate("The city of"))\n```',
+        "## Scores",
+        _score_table(scores, baseline),
+        "## Quality gates",
+        _gates(report),
+        "## How it was made",
+        _table(("choice", "value"), _recipe_rows(lineage)),
+        "## Lineage",
+        _table(("what", "which"), _lineage_rows(lineage, digest)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(name: str, lineage: Lineage) -> str:
+    from huggingface_hub import ModelCardData
+
+    hub_id = lineage.base_model if lineage.base_model.count("/") == 1 and ":" not in lineage.base_model else None
+    data = ModelCardData(
+        model_name=name,
+        license=lineage.base_license,
+        base_model=hub_id,
+        language="en",
+        library_name="transformers",
+        pipeline_tag="feature-extraction",
+        tags=["gem", "sentence-similarity", "text-embedding", "text-generation"],
+    )
+    return data.to_yaml()
+
+
+def _score_table(scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+    if not scores:
+        return "Not measured."
+
+    def row(metric: str) -> tuple[str, ...]:
+        value, before = scores[metric], baseline.get(metric)
+        if before is None:
+            return metric, "not measured", f"{value:.2f}", ""
+        return metric, f"{before:.2f}", f"{value:.2f}", f"{value - before:+.2f}"
+
+    note = "In points from 0 to 100. The base's embedding is the better of mean pooling and last token."
+    return f"{_table(('metric', 'base', 'this model', 'change'), map(row, sorted(scores)))}\n\n{note}"
+
+
+def _gates(report: GateReport | None) -> str:
+    if report is None:
+        return "Not judged yet."
+    rows = ((result.name, result.verdict, result.reason) for result in report.results)
+    table = _table(("gate", "verdict", "reason"), rows) if report.results else "The recipe has no gates."
+    return f"Verdict: **{report.verdict}**.\n\n{table}"
+
+
+def _recipe_rows(lineage: Lineage) -> Iterable[tuple[str, str]]:
+    recipe = lineage.recipe
+    chosen = {
+        "special tokens": ("special_tokens", "count"),
+        "read-out": ("special_tokens", "pooling"),
+        "adaptation": ("adaptation", "method"),
+        "LoRA rank": ("adaptation", "rank"),
+        "steps": ("training", "steps"),
+        "rows a batch": ("training", "batch_size"),
+        "learning rate": ("training", "learning_rate"),
+        "share of raw rows": ("objective", "raw_share"),
+        "tokens a row at most": ("data", "max_length"),
+    }
+    for label, (section, key) in chosen.items():
+        value = recipe.get(section, {}).get(key)
+        if value is not None and not (label == "LoRA rank" and recipe["adaptation"].get("method") == "full"):
+            yield label, str(value)
+
+
+def _lineage_rows(lineage: Lineage, digest: str) -> Iterable[tuple[str, str]]:
+    yield "base model", f"`{lineage.base_model}`"
+    yield "base revision", f"`{lineage.base_revision}`"
+    yield "base digest", f"`{lineage.base_digest}`"
+    yield "data digest", f"`{lineage.data_digest}`"
+    for source in lineage.data_sources:
+        yield "data", f"`{source['source']}` at `{source['revision'][:12]}`"
+    yield "recipe digest", f"`{lineage.recipe_digest}`"
+    for label, value in (("this model", digest), ("code", lineage.code_commit), ("parent version", lineage.parent)):
+        if value:
+            yield label, f"`{value}`"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
