@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed-from-lock
 # Nothing here phones home. DO_NOT_TRACK has to read "true": MLflow knows no other spelling.
 export DO_NOT_TRACK := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY := false
 export MLFLOW_DISABLE_TELEMETRY := true
 export RAY_USAGE_STATS_ENABLED := 0
 export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
