@@ -1,0 +1,33 @@
+"""What a step weighs and how far it goes: functions of the step alone, so that a resumed run continues them exactly."""
+
+import math
+
+from gem_core.recipe import Objective, Training
+
+
+def contrastive_share(step: int, objective: Objective) -> float:
+    """The a of ``(1 - a) * next-token + a * contrastive`` at a step counted from 0."""
+    since = step - objective.contrastive_start
+    if objective.contrastive.rows == "none" or since < 0:
+        return 0.0
+    risen = 1.0 if objective.contrastive_ramp == 0 else min(1.0, (since + 1) / objective.contrastive_ramp)
+    return objective.contrastive_weight * risen
+
+
+def learning_rate(step: int, training: Training, objective: Objective) -> float:
+    """The rate at a step counted from 0.
+
+    The steps before ``contrastive_start`` and those from it on are two stages with a peak each; in both the rate
+    rises linearly over ``warmup`` of the stage and falls by a cosine to ``final_rate`` of the peak.
+    """
+    start = training.steps if objective.contrastive.rows == "none" else min(objective.contrastive_start, training.steps)
+    if step < start:
+        peak, position, length = training.learning_rate, step, start
+    else:
+        peak, position, length = training.contrastive_learning_rate, step - start, training.steps - start
+    warmup = round(training.warmup * length)
+    if position < warmup:
+        return peak * (position + 1) / warmup
+    fallen = (position - warmup) / max(1, length - warmup - 1)
+    cosine = (1 + math.cos(math.pi * min(1.0, fallen))) / 2
+    return peak * (training.final_rate + (1 - training.final_rate) * cosine)
