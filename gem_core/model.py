@@ -1,0 +1,302 @@
+"""A GEM model: a decoder language model that embeds text and keeps generating.
+
+It embeds by appending its special tokens to a text and reading their last-layer states; it generates as the ordinary
+decoder it still is. How it is trained is in :mod:`gem_core.training`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from gem_core import model_folder
+from gem_core.batches import padded
+from gem_core.errors import GemError
+from gem_core.identity import content_digest
+from gem_core.network import causal_lm, hidden_states, load_network, load_tokenizer, with_adapter
+from gem_core.read_out import READ_OUTS, special_states, text_states, text_tokens, view_mask
+from gem_core.special_tokens import add_special_tokens, initialise_rows, special_token_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from gem_core.network import Network
+    from gem_core.recipe import Adaptation, SpecialTokens
+    from gem_core.settings import Settings
+    from gem_core.sources import ResolvedModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class GemModel:
+    """A network, its tokenizer, and how an embedding is read from them.
+
+    Make one with :meth:`from_base` (to train), :meth:`load` (a folder) or :meth:`open` (any MODEL argument).
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        special_ids: tuple[int, ...],
+        read_out: str,
+        description: model_folder.Description | None = None,
+        digest: str | None = None,
+    ) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.special_ids = special_ids
+        self.read_out = read_out
+        """``special``, ``mean`` or ``last``."""
+        self.description = description
+        self.digest = digest
+        """Content digest of the folder it was loaded from."""
+
+    @classmethod
+    def from_base(
+        cls,
+        base: ResolvedModel,
+        *,
+        special_tokens: SpecialTokens,
+        adaptation: Adaptation,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        attention: str = "sdpa",
+    ) -> Self:
+        """A base model with new special tokens and, for LoRA, an adapter that changes nothing yet.
+
+        Raises:
+            GemError: The folder does not load, or its vocabulary holds the tokens already.
+        """
+        tokenizer = load_tokenizer(base.folder)
+        ids = add_special_tokens(tokenizer, special_tokens.count)
+        network = load_network(base.folder, dtype=dtype, attention=attention)
+        initialise_rows(network, ids, noise=special_tokens.noise, seed=seed)
+        if adaptation.method == "lora":
+            network = with_adapter(network, adaptation, ids, seed=seed, reference=base.reference)
+        description = model_folder.Description(
+            weights="adapter" if adaptation.method == "lora" else "full",
+            base=model_folder.BaseReference(
+                reference=base.reference, revision=base.revision, digest=base.digest, license=base.license
+            ),
+            special_tokens=special_tokens,
+            seed=seed,
+        )
+        return cls(network, tokenizer, special_ids=ids, read_out="special", description=description)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        settings: Settings,
+        read_out: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: str = "float32",
+        attention: str = "sdpa",
+    ) -> Self:
+        """A model folder, ready to embed and to generate; an adapter is merged into its base (and can be unmerged).
+
+        Args:
+            folder: With ``gem.json`` a GEM model (its base is found and checked); without, a plain base (k = 0).
+            settings: Where a base is looked for.
+            read_out: ``special`` (default of a GEM model), ``mean`` (default of a base) or ``last``.
+            device: Default: CUDA where there is one.
+            dtype: ``float32`` or ``bfloat16``.
+            attention: ``sdpa`` or ``eager``.
+
+        Raises:
+            GemError: Damaged folder, a base that is gone or another one, or a read-out it does not have.
+        """
+        description = model_folder.read(folder)
+        chosen = read_out or ("mean" if description is None else "special")
+        if chosen not in READ_OUTS or (chosen == "special" and description is None):
+            offered = READ_OUTS if description is not None else READ_OUTS[1:]
+            raise GemError(f"no read-out {chosen!r} for {folder}; it has {', '.join(offered)}")
+        tokenizer = load_tokenizer(folder)
+        if description is None:
+            ids: tuple[int, ...] = ()
+            network = load_network(folder, dtype=DTYPES[dtype], attention=attention)
+        else:
+            ids = special_token_ids(tokenizer, description.special_tokens.count)
+            network = model_folder.load_weights(folder, description, ids, settings, DTYPES[dtype], attention)
+        network.eval().requires_grad_(False)
+        network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        digest = content_digest(folder)
+        return cls(network, tokenizer, special_ids=ids, read_out=chosen, description=description, digest=digest)
+
+    @classmethod
+    def open(
+        cls,
+        reference: str,
+        *,
+        settings: Settings,
+        read_out: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: str = "float32",
+    ) -> Self:
+        """Any MODEL argument of the command; the rest as for :meth:`load`."""
+        from gem_core.sources import locate
+
+        folder = locate(reference, settings)
+        return cls.load(folder, settings=settings, read_out=read_out, device=device, dtype=dtype)
+
+    @property
+    def k(self) -> int:
+        """Special tokens."""
+        return len(self.special_ids)
+
+    @property
+    def pooling(self) -> str:
+        """How k states become one embedding."""
+        return "mean" if self.description is None else self.description.special_tokens.pooling
+
+    @property
+    def dimension(self) -> int:
+        """Numbers of an embedding."""
+        hidden = int(causal_lm(self.network).config.hidden_size)
+        return hidden * self.k if self.read_out == "special" and self.pooling == "concat" else hidden
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest sequence the network takes, special tokens included."""
+        return getattr(causal_lm(self.network).config, "max_position_embeddings", None)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a text at most, with its special tokens."""
+        limits = [self.max_positions, self.tokenizer.model_max_length]
+        return int(min(limit for limit in limits if limit is not None))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.network.parameters()).device
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 64,
+        max_length: int = 512,
+        normalize: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Embeddings [N, D] in the order of the texts.
+
+        Each distinct text is computed once, in batches of similar length. A text longer than ``max_length`` is cut so
+        that its special tokens still fit. A blank text is embedded as the special tokens (and BOS) alone.
+
+        Args:
+            texts: At least one.
+            batch_size: Texts a batch.
+            max_length: Tokens a text, special tokens included.
+            normalize: To length 1.
+            progress: Called with texts done and all (distinct) texts.
+
+        Raises:
+            GemError: No texts, or no room for a single token.
+        """
+        if not texts:
+            raise GemError("no text to embed; give at least one")
+        special = list(self.special_ids) if self.read_out == "special" else []
+        room = min(max_length, self.max_length) - len(special)
+        if room < 1:
+            raise GemError(f"max_length={max_length} leaves no room beside {len(special)} special tokens; raise it")
+        distinct = list(dict.fromkeys(texts))
+        rows = [row + special for row in text_tokens(self.tokenizer, distinct, room)]
+        if not all(rows):
+            raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: too little memory shows at once
+        embeddings = np.empty((len(rows), self.dimension), dtype=np.float32)
+        for begin in range(0, len(order), batch_size):
+            chosen = order[begin : begin + batch_size]
+            embeddings[chosen] = self._embed([rows[i] for i in chosen], len(special), normalize)
+            if progress is not None:
+                progress(begin + len(chosen), len(order))
+        place = {text: i for i, text in enumerate(distinct)}
+        return embeddings[[place[text] for text in texts]]
+
+    def _embed(self, rows: list[list[int]], count: int, normalize: bool) -> npt.NDArray[np.float32]:
+        ids, lengths = (torch.from_numpy(part).to(self.device) for part in padded(rows, filler=0))
+        model = causal_lm(self.network)
+        mask = view_mask(model.config, lengths, count, ids.shape[1], model.dtype)
+        states = hidden_states(self.network, ids, mask).float()
+        if count:
+            read = special_states(states, lengths, count, self.pooling)
+        else:
+            read = text_states(states, lengths, self.read_out)
+        return (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
+
+    @torch.inference_mode()
+    def generate(self, prompt: str, *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0) -> str:
+        """The continuation of a prompt as the ordinary decoder writes it; special tokens are never sampled.
+
+        Args:
+            prompt: May be blank where the tokenizer has a BOS or EOS.
+            max_new_tokens: At most.
+            temperature: 0 takes the likeliest token.
+            seed: Of the sampling.
+
+        Raises:
+            GemError: Nothing to begin with.
+        """
+        from transformers import GenerationConfig
+
+        row = text_tokens(self.tokenizer, [prompt], max(1, self.max_length - max_new_tokens))[0]
+        if not row:
+            raise GemError("a blank prompt, and no BOS or EOS to begin with; write a few words")
+        ids = torch.tensor([row], device=self.device)
+        model = causal_lm(self.network)
+        own = model.generation_config
+        filler = self.tokenizer.pad_token_id
+        sampling = (
+            {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}
+        )
+        config = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            bos_token_id=own.bos_token_id,
+            eos_token_id=own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id,
+            pad_token_id=filler if filler is not None else self.tokenizer.eos_token_id,
+            suppress_tokens=list(self.special_ids) or None,
+            **sampling,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        return str(self.tokenizer.decode(written[0, len(row) :], skip_special_tokens=True))
+
+    def causal_lm(self) -> PreTrainedModel:
+        """The transformers model, adapter merged, as lm-eval's ``HFLM(pretrained=...)`` takes it."""
+        return causal_lm(self.network)
+
+    def save(self, folder: Path, *, recipe: dict[str, Any] | None = None) -> None:
+        """Write the model folder whole or not at all; equal models give equal bytes.
+
+        Args:
+            folder: Replaced if it exists.
+            recipe: What shaped the weights, for ``gem.json``.
+
+        Raises:
+            GemError: It is a plain base model: there is nothing to save.
+        """
+        if self.description is None:
+            raise GemError("a plain base model is not saved as a GEM model; copy its folder")
+        with model_folder.written_whole(folder) as draft:
+            if self.description.weights == "adapter":
+                # "auto" would store the whole embedding matrix, which has grown, or ask the hub about it
+                self.network.save_pretrained(draft, safe_serialization=True, save_embedding_layers=False)
+                (draft / "README.md").unlink(missing_ok=True)  # peft's card; ours is written by gem_core.model_card
+            else:
+                self.network.save_pretrained(draft, safe_serialization=True)
+            self.tokenizer.save_pretrained(draft)
+            model_folder.write(draft, self.description.model_copy(update={"recipe": recipe or self.description.recipe}))

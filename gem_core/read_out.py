@@ -1,0 +1,57 @@
+"""From texts to sequences, and from last-layer states to one embedding a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from gem_core.attention_mask import for_network, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+    from gem_core.attention_mask import Mask
+
+READ_OUTS = ("special", "mean", "last")
+
+
+def text_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids as the tokenizer reads raw text (with its BOS, if it has one), a trailing EOS taken off.
+
+    A text without a token (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one.
+    """
+    if not texts:
+        return []
+    rows = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    kept = [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
+    return [row or ([] if begin is None else [begin]) for row in kept]
+
+
+def view_mask(config: PreTrainedConfig, lengths: Tensor, count: int, width: int, dtype: torch.dtype) -> Mask | None:
+    """The mask of texts that end in their special tokens.
+
+    With one special token (or none) it is plain causal: no mask, and any server can make the same embedding.
+    """
+    if count <= 1:
+        return None
+    return for_network(config, visible(lengths - count, lengths, count, width), dtype)
+
+
+def special_states(states: Tensor, lengths: Tensor, count: int, pooling: str) -> Tensor:
+    """Embeddings from the special tokens, the last ``count`` of each row: their mean [B, D] or them all [B, kD]."""
+    where = (lengths - count)[:, None] + torch.arange(count, device=lengths.device)
+    states = states[torch.arange(len(lengths), device=lengths.device)[:, None], where]
+    return states.mean(dim=1) if pooling == "mean" else states.flatten(start_dim=1)
+
+
+def text_states(states: Tensor, lengths: Tensor, read_out: str) -> Tensor:
+    """Embeddings from the text's own tokens, the whole row: their ``mean`` or their ``last``, [B, D]."""
+    if read_out == "last":
+        return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
+    own = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]
+    return (states * own[..., None]).sum(dim=1) / lengths[:, None]
