@@ -1,0 +1,29 @@
+"""The dashboard's navigation, and nothing else: each page is one file under ``pages/``.
+
+Started by ``gem dashboard``, or by ``streamlit run dashboard/app.py``.
+"""
+
+import streamlit as st
+
+st.set_page_config(page_title="GEM Platform", page_icon=":material/diamond:", layout="wide")
+st.logo(":material/diamond:", size="large")
+st.navigation(
+    [
+        st.Page(
+            "pages/compare.py",
+            title="Versions",
+            icon=":material/leaderboard:",
+            url_path="versions",
+            default=True,
+            help="Every trained version beside its base model and the champion: scores, verdicts, recent runs.",
+        ),
+        st.Page(
+            "pages/try_it.py",
+            title="Try it",
+            icon=":material/compare_arrows:",
+            url_path="try",
+            help="Embed your own texts with two models and see which they find similar.",
+        ),
+    ],
+    position="top",
+).run()

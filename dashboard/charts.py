@@ -1,0 +1,110 @@
+"""The dashboard's charts: data in, Altair charts out. Colours that mean nothing come from Streamlit's theme."""
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BASE_COLOUR = "#9aa0a6"
+MODEL_COLOURS = ("#3563c9", "#e08a1e", "#2f9e83", "#9c5fc4", "#c4536b", "#7d8a2e")
+ROW_HEIGHT = 36
+AXIS_AND_LEGEND = 96
+"""Pixels that Streamlit counts into a chart's height besides its rows."""
+
+
+def score_chart(scores: pd.DataFrame, shown: "Sequence[str]", known: "Sequence[str]") -> alt.LayerChart:
+    """One row a task, one dot a model: how far apart the dots are is how much a model gained or lost.
+
+    The base is an upright bar, taller than a dot, so that it shows where a model neither gained nor lost.
+
+    Args:
+        scores: columns ``task``, ``model`` and ``score`` (points, 0 to 100); a missing score has no row.
+        shown: the models of this chart.
+        known: all models a reader may choose, the base first, so that each keeps its colour whatever is shown.
+    """
+    base, *others = known
+    colours = {model: MODEL_COLOURS[i % len(MODEL_COLOURS)] for i, model in enumerate(reversed(others))}
+    colours[base] = BASE_COLOUR
+    task = alt.Y("task:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, grid=True, ticks=False, domain=False))
+    spread = (
+        alt.Chart(scores)
+        .mark_rule(strokeWidth=2, opacity=0.25)
+        .encode(y=task, x=alt.X("min(score):Q"), x2=alt.X2("max(score):Q"))
+    )
+    marked = alt.Chart(scores).encode(
+        y=task,
+        x=alt.X(
+            "score:Q",
+            title="Points, 0 to 100: higher is better",
+            scale=alt.Scale(domain=[0, 100]),
+            axis=alt.Axis(tickCount=5),
+        ),
+        color=alt.Color(
+            "model:N",
+            title=None,
+            scale=alt.Scale(domain=list(shown), range=[colours[model] for model in shown]),
+            legend=alt.Legend(orient="top", symbolSize=110, symbolType="circle"),
+        ),
+        tooltip=[
+            alt.Tooltip("task:N", title="Task"),
+            alt.Tooltip("model:N", title="Model"),
+            alt.Tooltip("score:Q", title="Points", format=".1f"),
+        ],
+    )
+    bars = marked.transform_filter(alt.datum.model == base).mark_tick(size=22, thickness=4)
+    dots = marked.transform_filter(alt.datum.model != base).mark_circle(size=130, opacity=0.95)
+    return (spread + bars + dots).properties(height=ROW_HEIGHT * scores["task"].nunique() + AXIS_AND_LEGEND)
+
+
+def similarity_chart(similarities: np.ndarray, texts: "Sequence[str]", lowest: float) -> alt.LayerChart:
+    """A matrix of similarities; darker is more similar. The diagonal, a text with itself, says nothing and is left out.
+
+    Args:
+        similarities: [N, N], within [-1, 1].
+        texts: N texts; shown cut on the left axis, whole in the tooltip.
+        lowest: where the colour scale begins, the same for charts that are read side by side.
+    """
+    labels = [f"{i + 1}  {_cut(text)}" for i, text in enumerate(texts)]
+    numbers = [str(i + 1) for i in range(len(texts))]
+    cells = pd.DataFrame(
+        {
+            "row": labels[i],
+            "column": numbers[j],
+            "first": texts[i],
+            "second": texts[j],
+            "similarity": float(similarities[i, j]),
+        }
+        for i in range(len(texts))
+        for j in range(len(texts))
+        if i != j
+    )
+    dark = lowest + 0.6 * (1 - lowest)  # from here on white text is easier to read
+    base = alt.Chart(cells).encode(
+        x=alt.X(
+            "column:N", title=None, sort=numbers, axis=alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False)
+        ),
+        y=alt.Y("row:N", title=None, sort=labels, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
+        tooltip=[
+            alt.Tooltip("first:N", title="Text"),
+            alt.Tooltip("second:N", title="Compared with"),
+            alt.Tooltip("similarity:Q", title="Similarity", format=".3f"),
+        ],
+    )
+    squares = base.mark_rect(cornerRadius=3).encode(
+        color=alt.Color(
+            "similarity:Q", legend=None, scale=alt.Scale(domain=[lowest, 1], range=["#eef3fc", "#3563c9"], clamp=True)
+        )
+    )
+    numbers_in_cells = base.mark_text(fontSize=12).encode(
+        text=alt.Text("similarity:Q", format=".2f"),
+        color=alt.condition(alt.datum.similarity > dark, alt.value("#ffffff"), alt.value("#1f2a44")),
+    )
+    return (squares + numbers_in_cells).properties(height=38 * len(texts) + 30)
+
+
+def _cut(text: str, length: int = 28) -> str:
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"

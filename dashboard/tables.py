@@ -1,0 +1,132 @@
+"""What the pages show as tables: versions and runs in, data frames out. Pure functions, no Streamlit."""
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from dashboard.wording import RUN_STATUS, VERDICTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from gem_core.registry import Version
+    from gem_core.tracking import RunRecord
+
+Kind = Literal["embedding", "language"]
+CHANGES = (
+    "embedding_change_base",
+    "embedding_change_champion",
+    "language_change_base",
+    "language_change_champion",
+)
+"""The columns of :func:`version_table` that hold a difference."""
+
+
+def label(version: "Version") -> str:
+    """What the pages call a version: ``v3``."""
+    return f"v{version.version}"
+
+
+def champion_of(versions: "Sequence[Version]") -> "Version | None":
+    """The reigning version."""
+    return next((version for version in versions if "champion" in version.aliases), None)
+
+
+def base_name(version: "Version") -> str:
+    """The base model as the recipe names it, with the start of its revision where it has one of its own."""
+    if version.lineage is None:
+        return "unknown"
+    lineage = version.lineage
+    own = lineage.base_revision != lineage.base_digest
+    return f"{lineage.base_model} @ {lineage.base_revision[:8]}" if own else lineage.base_model
+
+
+def task_scores(scores: "Mapping[str, float]", kind: Kind) -> dict[str, float]:
+    """Task -> points of one kind, without the average and without what is no number."""
+    prefix = f"{kind}."
+    return {
+        metric.removeprefix(prefix): value
+        for metric, value in scores.items()
+        if metric.startswith(prefix) and math.isfinite(value)
+    }
+
+
+def average(scores: "Mapping[str, float]", kind: Kind) -> float | None:
+    """The average over the tasks of a kind, or None where it was not measured."""
+    value = scores.get(kind)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def difference(scores: "Mapping[str, float]", reference: "Mapping[str, float] | None", kind: Kind) -> float | None:
+    """Points gained over a reference; None unless both were measured on the same tasks."""
+    if reference is None or task_scores(scores, kind).keys() != task_scores(reference, kind).keys():
+        return None
+    value, other = average(scores, kind), average(reference, kind)
+    return None if value is None or other is None else value - other
+
+
+def against_champion(version: "Version", champion: "Version | None", kind: Kind) -> float | None:
+    """Points gained over the champion; None for the champion itself."""
+    if champion is None or champion.version == version.version:
+        return None
+    return difference(version.scores, champion.scores, kind)
+
+
+def version_table(versions: "Sequence[Version]") -> pd.DataFrame:
+    """One row a version, in the given order; see :data:`CHANGES` for the columns that hold differences."""
+    champion = champion_of(versions)
+    table = pd.DataFrame(
+        {
+            "version": label(version),
+            "aliases": list(version.aliases),
+            "verdict": [VERDICTS.get(version.verdict, version.verdict)] if version.verdict else [],
+            "embedding": average(version.scores, "embedding"),
+            "embedding_change_base": difference(version.scores, version.baseline, "embedding"),
+            "embedding_change_champion": against_champion(version, champion, "embedding"),
+            "language": average(version.scores, "language"),
+            "language_change_base": difference(version.scores, version.baseline, "language"),
+            "language_change_champion": against_champion(version, champion, "language"),
+            "base": base_name(version),
+            "registered": version.created,
+        }
+        for version in versions
+    )
+    numbers = ["embedding", "language", *CHANGES]
+    return table.astype(dict.fromkeys(numbers, "float64")) if len(table) else table
+
+
+def score_table(models: "Mapping[str, Mapping[str, float]]", kind: Kind) -> pd.DataFrame:
+    """Columns ``task``, ``model`` and ``score``: tasks by name, a row for each that was measured."""
+    tasks = sorted({task for scores in models.values() for task in task_scores(scores, kind)})
+    measured = {model: task_scores(scores, kind) for model, scores in models.items()}
+    return pd.DataFrame(
+        [(task, model, found[task]) for task in tasks for model, found in measured.items() if task in found],
+        columns=["task", "model", "score"],
+    )
+
+
+def run_table(runs: "Sequence[RunRecord]", made: "Mapping[str, str]", now: "datetime") -> pd.DataFrame:
+    """One row an MLflow run.
+
+    Args:
+        runs: in the order they are shown in.
+        made: MLflow run id -> the version it made, as the page names it.
+        now: how long unfinished runs have taken is counted to here.
+    """
+    return pd.DataFrame(
+        [
+            (
+                run.started,
+                run.name or run.run_id[:8],
+                run.experiment,
+                [RUN_STATUS.get(run.status, run.status.lower())],
+                ((run.ended or now) - run.started).total_seconds(),
+                made.get(run.run_id, ""),
+                run.run_id,
+            )
+            for run in runs
+        ],
+        columns=["started", "run", "model", "status", "seconds", "made", "run_id"],
+    )
