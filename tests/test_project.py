@@ -116,6 +116,17 @@ def test_every_gem_command_of_a_page_exists(page: Path) -> None:
     assert set(said) <= known | {"command"}  # figures speak of the gem command
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_option_that_a_page_gives_to_gem_exists(page: Path) -> None:
+    commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^#+ `gem (.+?)`$(.+?)(?=^#|\Z)", commands, flags=re.MULTILINE | re.DOTALL))
+    for line in code(page.read_text(encoding="utf-8")).splitlines():
+        called = re.search(r"\bgem ((?:recipe )?[a-z]+)\b(.*)", line.split(" #")[0])
+        if called and called[1] in sections:
+            given = set(re.findall(r"(?<!\S)--[a-z-]+", called[2]))
+            assert given <= set(re.findall(r"--[a-z-]+", sections[called[1]])), line
+
+
 def test_the_readme_names_every_command() -> None:
     commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     readme = code((ROOT / "README.md").read_text(encoding="utf-8"))

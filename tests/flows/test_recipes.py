@@ -5,6 +5,7 @@ import pytest
 from flows import recipes
 from gem_core.errors import GemError
 from gem_core.recipe import Recipe
+from gem_core.sandbox.store import EMBEDDING_TASKS, LANGUAGE_GROUP
 
 PAPER = ["llama-3-8b", "llama-3.2-1b", "llama-3.2-3b", "mistral-7b", "smollm2-135m"]
 
@@ -63,6 +64,13 @@ def test_the_large_recipes_draw_their_data_from_a_pinned_commit(name: str) -> No
 def test_the_small_recipes_train_on_two_processors(name: str) -> None:
     resources = recipes.load(name).resources
     assert (resources.workers, resources.cpus_per_worker, resources.gpus_per_worker) == (2, 1, 0)
+
+
+def test_the_sandbox_recipe_measures_all_that_the_sandbox_offers() -> None:
+    evaluation = recipes.load("sandbox").evaluation
+    assert set(evaluation.embedding.tasks) == set(EMBEDDING_TASKS)
+    assert evaluation.language.tasks == (LANGUAGE_GROUP,)
+    assert f"sandbox:{evaluation.sandbox}" == recipes.load("sandbox").base_model.source
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest_name() -> None:
