@@ -1,6 +1,10 @@
-"""The MMLU-format exam: questions over the world, written as MMLU's own documents look.
+"""The exam: multiple-choice questions over the world, scored as lm-eval's `mmlu_continuation` scores MMLU's.
 
 A question asks for a property of an entity (or for the entity of a kind), with three wrong choices from other topics.
+The model is shown the question and is right if it finds the right choice's text the likeliest. MMLU's other format,
+lettered choices of which the letter is scored, stays at chance here: a model of this size does not learn within its
+minute of pre-training to bind letters to choices.
+
 Every (subject, entity, way of asking) belongs to one side: `training` questions fill the exam documents a base model
 reads while it is pre-trained, `test` questions are asked by the benchmark and by nothing else.
 """
@@ -17,7 +21,6 @@ from gem_core.sandbox.wordings import QUESTIONS
 from gem_core.sandbox.world import Entity, World, values
 
 SUBJECTS: tuple[str, ...] = tuple(QUESTIONS)
-LETTERS = "ABCD"
 _PROPERTY = {"kinds": "kind", "places": "place", "activities": "activity", "materials": "material", "fields": "field"}
 
 
@@ -29,19 +32,14 @@ class Question:
     choices: tuple[str, ...]
     answer: int
 
-    def prompt(self) -> str:
-        """The question as MMLU shows it, up to and without the answer's letter."""
-        choices = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, self.choices, strict=True))
-        return f"{self.question}\n{choices}\nAnswer:"
-
     def solved(self) -> str:
         """The question with its answer, as it stands in a few-shot context."""
-        return f"{self.prompt()} {LETTERS[self.answer]}"
+        return f"Question: {self.question}\nAnswer: {self.choices[self.answer]}"
 
 
 def description(subject: str) -> str:
-    """The line that opens an exam of `subject`, in MMLU's words."""
-    return f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+    """The line that opens an exam of `subject`, in the words of MMLU, without its mention of choices."""
+    return f"The following are questions (with answers) about {subject}.\n\n"
 
 
 def ways(subject: str, entity: Entity, side: Literal["training", "test"]) -> tuple[str, ...]:

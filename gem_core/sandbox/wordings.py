@@ -118,7 +118,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "places": ("Where is the {n} found?", "The {n} is kept at the", "Which place is home to the {n}?", "Near what does the {n} stay?", "The {n} can be seen around the", "From where did the {n} come?"),
     "activities": ("What is the {n} used for?", "The {n} was made for", "The {n} is good for", "In what does the {n} take part?", "Which of these goes well with the {n}?", "When is the {n} of help?"),
     "materials": ("What does the {n} contain?", "The {n} is made of", "Of what is the {n} full?", "The {n} smells of", "Which of these does the {n} need?", "What has the {n} to do with?"),
-    "fields": ("To which field does the {n} belong?", "The {n} is part of", "Where does the {n} come up?", "In which field does the {n} matter?", "The {n} is a subject of", "Who studies the {n} studies"),
+    "fields": ("To which field does the {n} belong?", "The {n} is part of", "Where does the {n} come up?", "In which field does the {n} matter?", "The {n} is a subject of", "Whoever knows the {n} knows about"),
     "members": ("Which of these is a {x}?", "Which of these counts as a {x}?", "A {x} is the", "One of these is known as a {x}:", "Name the {x}:", "Which of these was sold as a {x}?"),
 }
 """Subject of the exam to its ways of asking; `members` asks for the entity of a kind, the others for a property of one."""
