@@ -180,7 +180,7 @@ class _TokenRows:
                 self._progress("tokenizing", start / len(order))
             batch = [text or "" for text in texts[part]["text"]]
             for index, text, ids in zip(part, batch, tokenize(batch), strict=True):
-                row = self._kept(text, ids, f"row {numbers[index]} of {self._pinned[origin[index]].source}")
+                row = self._kept(text, ids, f"row {numbers[index] + 1} of {self._pinned[origin[index]].source}")
                 if row is not None:
                     self.hash.update(np.array([len(row), *row], dtype="<i4").tobytes())
                     yield row
