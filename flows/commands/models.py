@@ -1,0 +1,142 @@
+"""``gem encode``, ``generate``, ``evaluate`` and ``compare``: use and measure models."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows import recipes
+from flows.commands.runs import JsonOption
+from flows.console import err, out, points, print_json, score_rows, table
+from flows.progress import shown_on
+from gem_core.errors import GemError
+from gem_core.recipe import EmbeddingEvaluation, Evaluation, LanguageEvaluation
+from gem_core.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gem_core.evaluation.scores import Scores
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A folder, hub id, sandbox:SEED, models:/NAME/VERSION or models:/NAME@ALIAS."),
+]
+SuiteOption = Annotated[str | None, typer.Option(help="Measure as this recipe does (a shipped name or a .yaml file).")]
+TasksOption = Annotated[str | None, typer.Option(help="mteb and lm-eval task names, separated by commas.")]
+
+
+def encode(
+    model: ModelArgument,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts; or lines on standard input.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Embed texts: one line of numbers for each, in order.
+
+    For example `gem encode models:/sandbox@champion "a text"`, or `gem encode MODEL --json < lines.txt`.
+    """
+    from gem_core.model import GemModel
+
+    rows = texts if texts else _lines()
+    if not rows:
+        raise GemError("no text to embed: give texts as arguments, or one a line on standard input")
+    vectors = GemModel.open(model, settings=Settings()).encode(rows)
+    if json:
+        print_json([{"text": text, "embedding": vector.tolist()} for text, vector in zip(rows, vectors, strict=True)])
+    else:
+        for vector in vectors:
+            typer.echo(" ".join(f"{value:.6f}" for value in vector))
+
+
+def generate(
+    model: ModelArgument,
+    prompt: Annotated[str, typer.Argument(help="The text to continue.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="At most this many new tokens.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Continue a prompt."""
+    from gem_core.model import GemModel
+
+    opened = GemModel.open(model, settings=Settings())
+    text = opened.generate(prompt, max_new_tokens=max_tokens, temperature=temperature, seed=seed)
+    if json:
+        print_json({"prompt": prompt, "continuation": text})
+    else:
+        typer.echo(text)
+
+
+def evaluate(
+    model: ModelArgument, suite: SuiteOption = None, tasks: TasksOption = None, json: JsonOption = False
+) -> None:
+    """Score a model with MTEB and lm-eval tasks; known scores are not measured again.
+
+    For example `gem evaluate models:/sandbox@champion --suite sandbox`, or
+    `gem evaluate gem-lab/english-12m --tasks STSBenchmark,arc_easy`.
+    """
+    with shown_on(err()):
+        scores = _measure(model, _evaluation(suite, tasks))
+    if json:
+        print_json(scores)
+        return
+    rows = [[metric, points(scores.value(metric))] for metric in scores.metrics()]
+    out().print(table(f"Scores of {model}", ["metric", "points"], rows))
+    for task, reason in scores.missing.items():
+        out().print(f"[yellow]{task} is missing: {reason}[/yellow]")
+
+
+def compare(
+    first: ModelArgument,
+    second: ModelArgument,
+    suite: SuiteOption = None,
+    tasks: TasksOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Set two models side by side on the same tasks, with the change from the first to the second."""
+    evaluation = _evaluation(suite, tasks)
+    with shown_on(err()):
+        scores = {name: _measure(name, evaluation) for name in dict.fromkeys((first, second))}
+    if json:
+        print_json(scores)
+        return
+    head, rows = score_rows(scores, reference=first)
+    out().print(table("Scores (points, 0 to 100)", head, rows))
+
+
+def _lines() -> list[str]:
+    if sys.stdin.isatty():
+        return []
+    return [line for line in (raw.strip() for raw in sys.stdin) if line]
+
+
+def _evaluation(suite: str | None, tasks: str | None) -> Evaluation:
+    if (suite is None) == (tasks is None):
+        raise GemError("give either --suite NAME (a recipe whose tasks to use) or --tasks A,B")
+    if suite is not None:
+        return recipes.load(suite).evaluation
+    from gem_core.evaluation.catalogue import sort_tasks
+
+    embedding, language = sort_tasks([name for name in (part.strip() for part in (tasks or "").split(",")) if name])
+    return Evaluation(
+        sandbox=0 if any(name.lower().startswith("sandbox") for name in (*embedding, *language)) else None,
+        embedding=EmbeddingEvaluation(tasks=embedding),
+        language=LanguageEvaluation(tasks=language),
+    )
+
+
+def _measure(model: str, evaluation: Evaluation) -> "Scores":
+    from flows.progress import report
+    from gem_core import sources
+    from gem_core.evaluation.run import evaluate as measure
+
+    settings = Settings()
+    folder: Path = sources.locate(model, settings)
+    return measure(
+        folder, model, evaluation, settings, progress=lambda task, fraction: report(f"scoring {model}", fraction, task)
+    )
+
+
+COMMANDS = (encode, generate, evaluate, compare)

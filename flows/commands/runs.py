@@ -1,0 +1,111 @@
+"""``gem demo``, ``gem run`` and ``gem train``: whole runs."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import psutil
+import typer
+
+from flows import recipes
+from flows.commands.recipes import RecipeArgument, SetOption
+from flows.console import err, gate_table, out, print_json, score_rows, table, time_table
+from flows.progress import shown_on
+from gem_core.errors import GemError
+from gem_core.recipe import Recipe
+from gem_core.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.outcome import Outcome
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else on standard output.")
+]
+
+
+def demo() -> None:
+    """See the whole path on this machine in a few minutes, offline.
+
+    Builds the sandbox (a small made-up world, its text, a small base model, benchmarks over it), fine-tunes the base by
+    GEM on two Ray workers under a Prefect flow, scores both, judges, registers and promotes. Each further demo trains a
+    new challenger (another seed) against the reigning champion.
+    """
+    from gem_core.registry import Registry
+
+    registry = Registry(Settings())
+    known = [
+        version for model in registry.models() if model.name == "sandbox" for version in registry.versions("sandbox")
+    ]
+    outcome = _run(recipes.load("sandbox", [f"seed={1 + len(known)}"]))
+    _show(outcome)
+    console = out()
+    console.print("\n[bold]Look at it[/bold]")
+    console.print("  gem dashboard               versions side by side; embed texts with two of them")
+    console.print(f"  mlflow ui --backend-store-uri {Settings().mlflow_uri}")
+    console.print("  prefect server start        the flow runs, with their gate reports")
+    console.print(f"  gem encode models:/{outcome.name}/{outcome.version} 'a text' 'another text'")
+
+
+def run(recipe: RecipeArgument, overrides: SetOption = None, json: JsonOption = False) -> None:
+    """Run a recipe from base model to verdict; what an earlier run did already is not done again.
+
+    For example `gem run sandbox --set seed=2`, or `gem run mine.yaml --set training.steps=50`.
+    """
+    outcome = _run(recipes.load(recipe, overrides or ()))
+    if json:
+        print_json(outcome)
+    else:
+        _show(outcome)
+
+
+def train(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    output: Annotated[Path | None, typer.Option(help="Copy the trained model to this new folder.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Only train: no scores, no registration. Prints the model's folder."""
+    from flows.post_training import train_only
+
+    if output is not None and output.exists():
+        raise GemError(f"{output} exists: give a folder that does not, or remove it")
+    with shown_on(err()):
+        trained = train_only(recipes.load(recipe, overrides or ()))
+    if output is not None:
+        shutil.copytree(trained["folder"], output)
+        trained["folder"] = str(output)
+    if json:
+        print_json(trained)
+    else:
+        out().print(f"{trained['folder']}  digest {trained['digest'][:12]}", soft_wrap=True)
+
+
+def _run(recipe: Recipe) -> "Outcome":
+    from flows.post_training import post_training
+
+    with shown_on(err()):
+        return post_training(recipe)
+
+
+def _show(outcome: "Outcome") -> None:
+    console = out()
+    columns = outcome.comparison.by_role()
+    if outcome.comparison.champion_version == outcome.version:
+        columns.pop("champion")  # it is the candidate itself
+    head, rows = score_rows(columns, reference="base")
+    console.print()
+    console.print(table("Scores (points, 0 to 100)", head, rows))
+    console.print()
+    console.print(gate_table(outcome.report))
+    console.print()
+    colour = "green" if outcome.decision.promoted else "yellow"
+    console.print(
+        f"[{colour}]{outcome.name} version {outcome.version}: {outcome.decision.sentence}[/{colour}]", soft_wrap=True
+    )
+    console.print()
+    console.print(time_table(outcome.seconds, wall=time.time() - psutil.Process(os.getpid()).create_time()))
+
+
+COMMANDS = (demo, run, train)

@@ -1,0 +1,39 @@
+"""One post-training run as the steps of its flow share it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.timing import Stopwatch
+from gem_core.recipe import Recipe
+from gem_core.settings import Settings
+from gem_core.sources import ResolvedModel
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe on a resolved base: what identifies the run and where its files are."""
+
+    recipe: Recipe
+    base: ResolvedModel
+    settings: Settings
+    watch: Stopwatch = field(default_factory=Stopwatch, compare=False)
+
+    @property
+    def training_key(self) -> str:
+        """Names the training (and its Ray job): equal for runs that would train the same weights."""
+        return f"{self.recipe.name}-{self.recipe.training_digest()[:12]}-{self.base.digest[:8]}"
+
+    @property
+    def key(self) -> str:
+        """Names the whole run (and its MLflow run): also equal evaluation, gates and promotion."""
+        return f"{self.recipe.name}-{self.recipe.digest()[:12]}-{self.base.digest[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Prepared data, checkpoints, the trained model and the jobs' descriptions."""
+        return self.settings.runs / self.training_key
+
+    @property
+    def model(self) -> Path:
+        """The trained model's folder."""
+        return self.folder / "model"

@@ -1,0 +1,286 @@
+"""The steps of the post-training flow, each a Prefect task that may be repeated safely.
+
+Retries are for what a second try can mend (a network, a lost connection); a :class:`~gem_core.errors.GemError` is for
+people and is not tried again. Registering and promoting are idempotent, so a crash after either is repaired by a rerun.
+"""
+
+import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from flows import artifacts, lineage
+from flows.outcome import Comparison, Decision
+from flows.progress import report
+from flows.run import Run
+from flows.timing import Stopwatch
+from gem_core import data as training_data
+from gem_core import estimate, gates, sources
+from gem_core.data import PreparedData
+from gem_core.errors import GemError
+from gem_core.evaluation.run import cached
+from gem_core.evaluation.scores import Scores
+from gem_core.evaluation.store import ScoreStore
+from gem_core.gates import GateReport
+from gem_core.model_card import model_card
+from gem_core.recipe import Recipe
+from gem_core.registry import Registry
+from gem_core.settings import Settings
+from gem_core.tracking import RUN_KEY, Tracking
+from gem_core.versions import Version
+from ray_jobs.jobs import Evaluated, EvaluateJob, ModelToScore, Progress, Trained, TrainJob
+from ray_jobs.submit import Cluster, cancel, follow, submit
+
+
+def _worth_retrying(_task: object, _run: object, state: Any) -> bool:  # noqa: ANN401 - Prefect's state is generic
+    """Whether a second try could end differently."""
+    return not isinstance(state.result(raise_on_failure=False), GemError)
+
+
+repeatable = task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_worth_retrying)
+"""A step whose second try could end differently."""
+once = task(cache_policy=NO_CACHE)
+"""A step that depends on nothing outside."""
+
+
+@repeatable
+def resolve(recipe: Recipe, settings: Settings, watch: Stopwatch) -> Run:
+    """Pin the base model: revision, digest, licence; refuse what GEM cannot train."""
+    with watch.step("resolve the base"), watch.stages("pre-training") as staged:
+        base = sources.resolve(recipe.base_model, settings, progress=staged(_shown("base model")))
+    report("base model", 1.0, f"{base.reference}, digest {base.digest[:12]}")
+    return Run(recipe, base, settings, watch)
+
+
+@once
+def estimate_cost(run: Run) -> None:
+    """Refuse what cannot fit before anything is spent.
+
+    Raises:
+        GemError: More memory than this machine has, where the training would run on it.
+    """
+    cost = estimate.estimate(run.recipe, run.base)
+    if not run.recipe.resources.gpus_per_worker and not run.settings.ray_address:
+        refusal = cost.refusal(estimate.machine_memory())
+        if refusal is not None:
+            raise refusal
+    report("estimate", 1.0, f"{cost.trainable:,} of {cost.parameters:,} weights, {cost.steps:,} steps")
+
+
+@repeatable
+def start_record(run: Run) -> str:
+    """Open the one MLflow run, or the unfinished one of an earlier try; returns its id."""
+    tracking = Tracking(run.settings.mlflow_uri)
+    tags = {RUN_KEY: run.key, "gem.flow_run": flow_run.id or "", "gem.base_digest": run.base.digest}
+    mlflow_run = tracking.start_run(run.recipe.name, f"seed-{run.recipe.seed}", tags)
+    content = run.recipe.model_dump(mode="json")
+    tracking.log_params(mlflow_run, {key: content[key] for key in content.keys() - {"gates", "description"}})
+    tracking.log_dict(mlflow_run, content, "recipe.yaml")
+    return mlflow_run
+
+
+@contextmanager
+def closing_record(run: Run, mlflow_run: str) -> Iterator[None]:
+    """Close the MLflow run by how the work inside ended."""
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        Tracking(run.settings.mlflow_uri).finish(mlflow_run, status)
+
+
+@repeatable
+def prepare(run: Run) -> PreparedData:
+    """Pin, draw and tokenize the training rows."""
+    with run.watch.step("prepare the data"):
+        data = training_data.prepare(
+            run.recipe.data,
+            run.base,
+            seed=run.recipe.seed,
+            folder=run.folder / "data",
+            settings=run.settings,
+            progress=_shown("training data"),
+        )
+    report("training data", 1.0, f"{data.rows:,} rows, {data.tokens:,} tokens")
+    return data
+
+
+@repeatable
+def train(run: Run, data: PreparedData, mlflow_run: str, ray: Cluster) -> Trained:
+    """Train in a Ray job; find it finished, or still running, if an earlier try started it."""
+    done = Trained.find(run.folder)
+    if done is not None:
+        report("training", 1.0, f"done before, digest {done.digest[:12]}")
+        return done
+    with run.watch.step("train"):
+        job = TrainJob(
+            recipe=run.recipe,
+            base=run.base,
+            data=data.folder,
+            mlflow_run=mlflow_run,
+            tracking_uri=run.settings.mlflow_uri,
+        )
+        job.write(run.folder / "job.json")
+        _work(ray, "ray_jobs.train", run.folder, run.training_key, "training")
+    trained = Trained.find(run.folder)
+    if trained is None:
+        raise GemError(f"the training left no model in {run.folder}: look at the job's log, then run again")
+    run.watch.add("training", trained.seconds)
+    report("training", 1.0, f"{trained.steps} steps, digest {trained.digest[:12]}")
+    return trained
+
+
+@repeatable
+def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Scores:
+    """Score a model folder in a Ray job; scores that are known are not measured again.
+
+    Args:
+        run: Whose evaluation settings count.
+        role: ``base``, ``candidate`` or ``champion``.
+        folder: The model's files.
+        digest: Its content digest.
+        ray: Where to measure what is missing.
+    """
+    step = f"scoring the {role}"
+    known = cached(digest, run.recipe.evaluation, run.settings, reference=role)
+    if known is not None:
+        report(step, 1.0, "known")
+        return known
+    with run.watch.step(step):
+        path = run.folder / f"evaluate-{role}-{digest[:12]}.json"
+        resources = run.recipe.resources
+        job = EvaluateJob(
+            models=(ModelToScore(folder=folder, reference=role),),
+            evaluation=run.recipe.evaluation,
+            home=run.settings.home,
+            threads=resources.workers * resources.cpus_per_worker,
+        )
+        job.write(path)
+        _work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}", step)
+    scores = Evaluated.read(EvaluateJob.result_path(path)).scores[role]
+    run.watch.add("scoring", scores.seconds)
+    report(step, 1.0, f"{len(scores.tasks)} scores")
+    return scores
+
+
+@repeatable
+def find_champion(run: Run) -> Version | None:
+    """The version that reigns now; the promotion will insist that it still does."""
+    return Registry(run.settings).champion(run.recipe.name)
+
+
+def files(run: Run, version: Version) -> Path:
+    """Where a version's files are on this machine."""
+    return Registry(run.settings).download(version.name, version.version)
+
+
+@repeatable
+def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, comparison: Comparison) -> Version:
+    """Make the model a version with its lineage and scores; equal weights are the version they already are."""
+    with run.watch.step("register"):
+        tracking = Tracking(run.settings.mlflow_uri)
+        for role, scores in comparison.by_role().items():
+            tracking.log_metrics(mlflow_run, {f"{role}.{metric}": value for metric, value in scores.points().items()})
+            tracking.log_dict(mlflow_run, scores.model_dump(mode="json"), f"scores/{role}.json")
+        version = Registry(run.settings).register(
+            run.recipe.name,
+            run.model,
+            mlflow_run,
+            lineage.gather(run, data, trained, comparison.champion_version),
+            who=getpass.getuser(),
+            scores=comparison.candidate.points(),
+            baseline=comparison.baseline.points(),
+        )
+    report("registry", 1.0, f"{version.name} version {version.version}")
+    return version
+
+
+@once
+def judge(run: Run, comparison: Comparison) -> GateReport:
+    """Hold the candidate against its base and the champion."""
+    verdict = gates.judge(
+        comparison.candidate,
+        comparison.baseline,
+        comparison.champion,
+        run.recipe.gates,
+        records=ScoreStore(run.settings.scores).items,
+    )
+    artifacts.score_table(comparison.by_role())
+    artifacts.gate_report(verdict)
+    report("quality gates", 1.0, verdict.verdict)
+    return verdict
+
+
+@repeatable
+def promote(run: Run, version: Version, comparison: Comparison, verdict: GateReport) -> Decision:
+    """Move the champion alias, let the version wait, or refuse it: always with a reason in the log."""
+    registry = Registry(run.settings)
+    _publish(run, version, comparison, verdict)
+    expected, reason = comparison.champion_version, verdict.sentence()
+    entry = {"who": getpass.getuser(), "reason": reason, "report": verdict.model_dump(mode="json")}
+    if expected == version.version:
+        decision = Decision(promoted=True, sentence="is champion already; its weights did not change")
+    elif verdict.verdict != "pass":
+        registry.refuse(version.name, version.version, **entry)
+        decision = Decision(promoted=False, sentence=f"not promoted; {reason}")
+    elif run.recipe.promotion == "manual":
+        registry.challenge(version.name, version.version, **entry)
+        waiting = f"waits as challenger for `gem promote {version.name} {version.version}`; {reason}"
+        decision = Decision(promoted=False, sentence=waiting)
+    else:
+        registry.promote(version.name, version.version, expected=expected, **entry)
+        decision = Decision(promoted=True, sentence=f"promoted to champion (was {expected or 'none'}); {reason}")
+    report("promotion", 1.0, decision.sentence.split(";")[0])
+    return decision
+
+
+def _publish(run: Run, version: Version, comparison: Comparison, verdict: GateReport) -> None:
+    """Keep the gate report and the model card with the version and its MLflow run."""
+    registry, tracking = Registry(run.settings), Tracking(run.settings.mlflow_uri)
+    registry.record_report(version.name, version.version, verdict.model_dump(mode="json"))
+    tracking.log_dict(version.run_id, verdict.model_dump(mode="json"), "gate_report.json")
+    if version.lineage is None:
+        return  # registered by another program: nothing is known of its making
+    card = model_card(
+        f"{version.name} version {version.version}",
+        version.lineage,
+        scores=comparison.candidate.points(),
+        baseline=comparison.baseline.points(),
+        report=verdict,
+        digest=version.digest,
+    )
+    registry.describe(version.name, version.version, card)
+    tracking.log_text(version.run_id, card, "model_card.md")
+
+
+def _work(ray: Cluster, module: str, argument: Path, job_id: str, step: str) -> None:
+    """Run a job to its end and show its progress. An interrupt cancels it; its checkpoints stay."""
+    log = get_run_logger()
+
+    def show(line: str) -> None:
+        progress = Progress.parse(line)
+        if progress is not None:
+            report(step, min(progress.share, 0.999), str(progress))
+        elif line.strip():
+            log.info("%s: %s", step, line)
+
+    report(step, 0.0, "starting")
+    attempt = submit(ray, module, [argument], job_id, again=True)
+    try:
+        follow(ray, attempt, show)
+    except KeyboardInterrupt:
+        cancel(ray, attempt)
+        raise
+
+
+def _shown(step: str) -> Callable[[str, float], None]:
+    return lambda stage, fraction: report(step, fraction, stage)
