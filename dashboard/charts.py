@@ -32,7 +32,7 @@ def score_chart(scores: pd.DataFrame, shown: "Sequence[str]", known: "Sequence[s
     task = alt.Y("task:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, grid=True, ticks=False, domain=False))
     spread = (
         alt.Chart(scores)
-        .mark_rule(strokeWidth=2, opacity=0.25)
+        .mark_rule(strokeWidth=2, opacity=0.5, color=BASE_COLOUR)
         .encode(y=task, x=alt.X("min(score):Q"), x2=alt.X2("max(score):Q"))
     )
     marked = alt.Chart(scores).encode(
@@ -82,7 +82,7 @@ def similarity_chart(similarities: np.ndarray, texts: "Sequence[str]", lowest: f
         for j in range(len(texts))
         if i != j
     )
-    dark = lowest + 0.6 * (1 - lowest)  # from here on white text is easier to read
+    dark = lowest + 0.7 * (1 - lowest)  # from here on white text is easier to read
     base = alt.Chart(cells).encode(
         x=alt.X(
             "column:N", title=None, sort=numbers, axis=alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False)

@@ -150,11 +150,10 @@ def _averages(version: "Version", champion: "Version | None") -> None:
             st.metric(f"{kind.capitalize()} average", points(tables.average(version.scores, kind)), help=HELP[kind])
             st.metric("Its base", points(tables.average(version.baseline, kind)), help=HELP["base"])
             st.metric("Against the base", coloured_change(gain))
-            is_champion = champion is not None and champion.version == version.version
             st.metric(
                 "Against the champion",
-                ":gray[is champion]" if is_champion else coloured_change(over_champion),
-                help=f"{HELP['champion']} A dash: there is none, or it was measured on other tasks.",
+                coloured_change(over_champion),
+                help=f"{HELP['champion']} A dash: it is this one, there is none, or it was measured on other tasks.",
             )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard import charts, queries, similarity, tables
+from dashboard.examples import example_texts
 from dashboard.models import Candidate, embed
 from dashboard.selection import choose_one
 from dashboard.wording import HELP, escaped
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
 
 BASE = "base"
 SHOWN_PAIRS = 5
-EXAMPLE = """The cat sleeps on the sofa.
-A kitten is napping on the couch.
-The stock market fell sharply today.
-Share prices dropped this morning.
-She plays the violin in an orchestra."""
+COMPARED = "compared"
+"""The texts that were last asked for, kept so that a change of model shows at once."""
 
 
 def page() -> None:
@@ -43,9 +41,9 @@ def page() -> None:
             st.info(f"{escaped(name)} has no versions yet: run `gem demo`.", icon=":material/deployed_code:")
             st.stop()
         left, right = _two_models(versions)
-        typed = _texts()
-        if typed is not None:
-            _compare(left, right, similarity.texts_of(typed))
+        _ask_for_texts(versions[0])
+        if COMPARED in st.session_state:
+            _compare(left, right, similarity.texts_of(st.session_state[COMPARED]))
     except GemError as error:
         st.error(escaped(str(error)), icon=":material/error:")
         st.stop()
@@ -96,16 +94,18 @@ def _described(label: str, versions: "list[Version]") -> str:
     return "the model before training; a text is the mean of its token states"
 
 
-def _texts() -> str | None:
-    """What the reader typed, once they ask for it."""
+def _ask_for_texts(version: "Version") -> None:
+    """A box to type in, with an example; what it holds is kept once the reader asks for it."""
+    example = "\n".join(example_texts(version.lineage.base_model if version.lineage else ""))
     with st.form("texts", border=False):
         typed = st.text_area(
             "Texts, one per line",
-            EXAMPLE,
+            example,
             height=170,
             help=f"Two to {similarity.MOST_TEXTS} lines, each at most {similarity.LONGEST_TEXT} characters.",
         )
-        return typed if st.form_submit_button("Compare", type="primary", icon=":material/compare_arrows:") else None
+        if st.form_submit_button("Compare", type="primary", icon=":material/compare_arrows:"):
+            st.session_state[COMPARED] = typed
 
 
 def _compare(left: Candidate, right: Candidate, texts: list[str]) -> None:
