@@ -1,0 +1,36 @@
+"""The scoring job: ``python -m ray_jobs.evaluate JOB.json``. Scores go to the score store, task by task."""
+
+import sys
+from pathlib import Path
+
+from gem_core.errors import GemError
+from gem_core.settings import Settings
+from ray_jobs import entry
+from ray_jobs.jobs import Evaluated, EvaluateJob, Progress
+
+
+def main() -> None:
+    """Score every model of the job; tasks measured before are taken from the store."""
+    if len(sys.argv) != 2:
+        raise GemError("usage: python -m ray_jobs.evaluate JOB.json")
+    path = Path(sys.argv[1]).resolve()
+    job = EvaluateJob.read(path)
+    entry.say(Progress(text="loading the harnesses", share=0.0))
+    import torch
+
+    from gem_core.evaluation.run import evaluate
+
+    torch.set_num_threads(job.threads)
+    settings = Settings(home=job.home)
+    scores = {}
+    for number, model in enumerate(job.models):
+
+        def progress(text: str, share: float, *, number: int = number, reference: str = model.reference) -> None:
+            entry.say(Progress(text=f"{reference}: {text}", share=(number + share) / len(job.models)))
+
+        scores[model.reference] = evaluate(model.folder, model.reference, job.evaluation, settings, progress=progress)
+    Evaluated(scores=scores).write(EvaluateJob.result_path(path))
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,162 @@
+"""What a job is told and what it says: plain files and lines, so that neither side has to import the other's libraries.
+
+A job is described by a JSON file and reports by lines of its log: progress as ``@gem {…}``, failure as a last line
+``error: …``.
+"""
+
+import json
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from gem_core.errors import GemError
+from gem_core.evaluation.scores import Scores
+from gem_core.identity import content_digest
+from gem_core.recipe import Evaluation, Recipe
+from gem_core.sources import ResolvedModel
+
+PROGRESS_MARK = "@gem "
+ERROR_MARK = "error: "
+
+
+class _File(BaseModel):
+    """A frozen description that is kept as a JSON file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def write(self, path: Path) -> None:
+        """Write it; a reader sees all of it or nothing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.new")
+        scratch.write_text(self.model_dump_json(indent=2) + "\n")
+        scratch.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read it.
+
+        Raises:
+            GemError: Missing, or not what this version writes.
+        """
+        try:
+            return cls.model_validate_json(path.read_text())
+        except (OSError, ValueError) as error:
+            raise GemError(
+                f"{path} does not describe a {cls.__name__} ({' '.join(str(error).split())[:200]})"
+            ) from error
+
+
+class TrainJob(_File):
+    """``RUN_FOLDER/job.json``: one training. The job leaves ``model/`` and ``training.json`` beside it."""
+
+    recipe: Recipe
+    """What to do."""
+    base: ResolvedModel
+    """What is trained; its folder is there for every worker."""
+    data: Path
+    """The prepared rows (:class:`gem_core.batches.Rows`)."""
+    mlflow_run: str | None = None
+    """Where the metrics go; nowhere when unset."""
+    tracking_uri: str | None = None
+    """The MLflow store."""
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.resolve()  # workers have a working directory of their own
+
+
+class Trained(_File):
+    """``RUN_FOLDER/training.json``: what came out of a training."""
+
+    steps: int
+    """Optimizer steps."""
+    seconds: float
+    """Wall time of the loop, start-up excluded; of its last part when it was resumed."""
+    tokens: int
+    """Read by the network in that time, over all workers."""
+    digest: str
+    """Content digest of the model folder."""
+    final: dict[str, float]
+    """The last step's metrics."""
+
+    @classmethod
+    def find(cls, run_folder: Path) -> Self | None:
+        """The finished training of a run folder; none unless the model beside it is the one it speaks of."""
+        path, model = run_folder / "training.json", run_folder / "model"
+        if not path.is_file() or not model.is_dir():
+            return None
+        found = cls.read(path)
+        return found if content_digest(model) == found.digest else None
+
+
+class ModelToScore(BaseModel):
+    """A model folder and what reports call it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    reference: str
+
+
+class EvaluateJob(_File):
+    """``JOB.json``: score some models. Scores go to the score store of ``home``."""
+
+    models: tuple[ModelToScore, ...]
+    """One after the other."""
+    evaluation: Evaluation
+    """How."""
+    home: Path
+    """``GEM_HOME`` of the job."""
+    threads: int = 1
+    """Torch threads."""
+
+    @staticmethod
+    def result_path(job: Path) -> Path:
+        """Where the job writes its :class:`Evaluated`."""
+        return job.with_suffix(".result.json")
+
+
+class Evaluated(_File):
+    """``JOB.result.json``: the scores, also of models with tasks that could not be measured."""
+
+    scores: dict[str, Scores]
+    """By model reference."""
+
+
+class Progress(BaseModel):
+    """One sign of life of a job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    """What is happening: ``step 120/400``."""
+    share: float
+    """How much is done, 0 to 1."""
+    metrics: dict[str, float] = {}
+    """Numbers worth a glance."""
+
+    def line(self) -> str:
+        """As a job prints it."""
+        return PROGRESS_MARK + self.model_dump_json()
+
+    @classmethod
+    def parse(cls, line: str) -> Self | None:
+        """The progress in a log line, whatever Ray put before it; none in any other line."""
+        _, mark, rest = line.partition(PROGRESS_MARK)
+        if not mark or not rest.startswith("{"):
+            return None
+        try:
+            content, _ = json.JSONDecoder().raw_decode(rest)
+            return cls.model_validate(content)
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return " ".join([self.text, *(f"{name} {value:.4g}" for name, value in self.metrics.items())])
+
+
+def error_in(line: str) -> str | None:
+    """The message of an error line."""
+    return line[len(ERROR_MARK) :].strip() if line.startswith(ERROR_MARK) else None
