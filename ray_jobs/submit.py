@@ -252,7 +252,8 @@ async def _tail(cluster: Cluster, job_id: str, lines: _Lines) -> "JobDetails":
         await asyncio.gather(tail, return_exceptions=True)
     lines.rewind()
     with _connected():
-        lines.add(await asyncio.to_thread(cluster.client.get_job_logs, job_id), end=True)
+        log = await asyncio.to_thread(cluster.client.get_job_logs, job_id)
+    lines.add(log, end=True)
     return details
 
 
