@@ -55,7 +55,7 @@ lock: $(STAMP) ## Resolve requirements.lock again; ARGS=--upgrade takes newer ve
 
 clean: ## Remove the environment and every cache of the checkout; runs under GEM_HOME stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find flows gem_core ray_jobs dashboard tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Installed once for each state of the lock: an interrupted installation leaves no stamp and is taken up again.
 $(STAMP): requirements.lock pyproject.toml
