@@ -180,7 +180,8 @@ class Championship:
             stack = reigns(self._moves)
             if to is None and len(stack) < 2:
                 raise GemError(
-                    f"{self._name} has had no champion before {_spoken(self._champion)}: name the version to roll back to"
+                    f"{self._name} has had no champion before {_spoken(self._champion)}: "
+                    "name the version to roll back to"
                 )
             target = to or stack[-2]
             if target == self._champion:
@@ -228,16 +229,14 @@ class Championship:
         last = next((move for move in reversed(self._moves) if move.action in CHAMPION_ACTIONS), None)
         logged = last.to_version if last else None
         unfinished = last is not None and last.number > done
-        if self._champion != logged and unfinished and last is not None and self._champion == last.from_version:
+        if last is not None and unfinished and self._champion in (last.from_version, logged):
             logger.warning("finishing move %d of %s, which was interrupted", last.number, self._name)
             self._point_champion(logged)
+            self._mark_done(last)
         elif self._champion != logged:
             reason = f"found the alias on {_spoken(self._champion)}, not on {_spoken(logged)}"
             move = self._append("outside", self._champion, self._champion, "unknown", reason, None)
             self._mark_done(move)
-            return
-        if last is not None and unfinished:
-            self._mark_done(last)
 
     def _move(
         self, action: Literal["promote", "rollback"], to: str, who: str, reason: str, report: dict[str, Any] | None

@@ -1,0 +1,113 @@
+import subprocess
+import sys
+
+import peft
+import pytest
+from transformers import AutoModelForCausalLM
+
+from gem_core import estimate as estimate_module
+from gem_core.errors import GemError
+from gem_core.estimate import estimate, machine_memory, tensor_shapes, trainable_parameters
+from gem_core.recipe import Recipe
+
+
+def recipe(**sections):
+    return Recipe.model_validate(
+        {
+            "name": "x",
+            "base_model": {"source": "owner/base"},
+            "data": {"sources": [{"source": "d"}], "max_length": 100},
+            "training": {"steps": 200, "batch_size": 10, **sections.pop("training", {})},
+            **sections,
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", ["llama", "llama-untied", "gpt2", "gpt_neox", "qwen3"])
+def test_parameters_agree_with_the_models_own_count(bases, kind):
+    base = bases(kind)
+    network = AutoModelForCausalLM.from_pretrained(base.folder)
+    found = estimate(recipe(), base)
+    assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
+    width = network.config.hidden_size
+    adapted = peft.get_peft_model(network, peft.LoraConfig(r=16, target_modules="all-linear"))
+    assert found.trainable == adapted.get_nb_trainable_parameters()[0] + width
+
+
+def test_full_training_moves_everything_and_the_new_rows(bases):
+    base = bases("llama")
+    shapes = tensor_shapes(base.folder)
+    full = recipe(adaptation={"method": "full"}, special_tokens={"count": 3})
+    assert trainable_parameters(full, shapes, 32) == estimate(full, base).parameters + 3 * 32
+
+
+def test_steps_tokens_and_epochs(bases):
+    found = estimate(recipe(), bases("llama"), rows=1000, mean_length=40.0)
+    assert (found.steps, found.tokens, found.epochs) == (200, 200 * 10 * 40, 2.0)
+    unknown = estimate(recipe(), bases("llama"))
+    assert (unknown.tokens, unknown.epochs) == (200 * 10 * 100, None)
+    assert estimate(recipe(), bases("llama"), mean_length=500.0).tokens == unknown.tokens
+
+
+def test_compute_is_six_n_t_for_plain_full_training_and_four_for_lora(bases):
+    plain = {"contrastive": {"rows": "none"}}
+    full = estimate(recipe(objective=plain, adaptation={"method": "full"}), bases("llama"))
+    lora = estimate(recipe(objective=plain), bases("llama"))
+    assert full.flops == 6 * full.parameters * full.tokens
+    assert lora.flops == 4 * lora.parameters * lora.tokens
+    assert full.hours == full.flops / full.flops_per_second / 3600
+
+
+@pytest.mark.parametrize(
+    ("section", "more"),
+    [
+        ("objective", {"contrastive_start": 0}),
+        ("objective", {"keep_language": 1.0}),
+        ("training", {"gradient_checkpointing": True}),
+    ],
+)
+def test_what_costs_more_counts_more(bases, section, more):
+    assert estimate(recipe(**{section: more}), bases("llama")).flops > estimate(recipe(), bases("llama")).flops
+
+
+def test_a_measured_speed_replaces_the_assumed_and_workers_share_the_time(bases):
+    one = estimate(recipe(), bases("llama"), flops_per_second=1e9)
+    two = estimate(recipe(resources={"workers": 2}), bases("llama"), flops_per_second=1e9)
+    assert one.hours == pytest.approx(2 * two.hours)
+    gpu = estimate(recipe(resources={"gpus_per_worker": 1}), bases("llama"))
+    assert gpu.flops_per_second == estimate_module.FLOPS_A_GPU
+
+
+def test_memory_falls_with_what_the_refusal_advises(bases):
+    base = bases("llama")
+    whole = estimate(recipe(), base).memory_bytes
+    assert estimate(recipe(training={"batch_size": 2}), base).memory_bytes < whole
+    assert estimate(recipe(training={"gradient_checkpointing": True}), base).memory_bytes < whole
+    assert estimate(recipe(adaptation={"method": "full"}), base).memory_bytes < whole + 16 * 40_000
+    assert estimate(recipe(training={"precision": "bfloat16"}), base).memory_bytes < whole
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_spent(bases):
+    found = estimate(recipe(resources={"workers": 2}), bases("llama"))
+    need = found.memory_bytes
+    assert found.refusal(None) is None
+    assert found.refusal(2 * need) is None
+    assert found.refusal(need, workers_share=False) is None
+    refusal = found.refusal(need)
+    assert isinstance(refusal, GemError)
+    assert "lower training.batch_size" in str(refusal)
+
+
+def test_this_machine_has_memory():
+    assert machine_memory() > 2**28
+
+
+def test_a_damaged_file_is_named(tmp_path, bases):
+    (tmp_path / "model.safetensors").write_bytes(b"not a header")
+    with pytest.raises(GemError, match=r"model\.safetensors in .* is damaged"):
+        tensor_shapes(tmp_path)
+
+
+def test_no_torch_to_estimate():
+    code = "import sys, gem_core.estimate; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
