@@ -47,8 +47,6 @@ class Registry:
         """The connection, opened on first use."""
         return connect(self.uri)
 
-    # --- reading ---------------------------------------------------------------------------------------------------
-
     def models(self) -> list[Family]:
         """All registered models, by name."""
         with explained(self.uri):
@@ -100,8 +98,6 @@ class Registry:
         with explained(self.uri):
             return self._championship(name).history()
 
-    # --- files -----------------------------------------------------------------------------------------------------
-
     def download_uri(self, reference: str) -> Path:
         """The folder behind ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
 
@@ -122,8 +118,6 @@ class Registry:
         """
         with explained(self.uri):
             return model_files.fetch(self.get(name, version), self._settings, self.uri)
-
-    # --- writing ---------------------------------------------------------------------------------------------------
 
     def register(
         self,
@@ -201,8 +195,6 @@ class Registry:
         with explained(self.uri):
             self.client.update_model_version(name, number, description=text)
 
-    # --- moving ----------------------------------------------------------------------------------------------------
-
     def promote(
         self,
         name: str,
@@ -258,8 +250,6 @@ class Registry:
         self._model(name)
         with explained(self.uri):
             self._championship(name).repair()
-
-    # --- within ----------------------------------------------------------------------------------------------------
 
     def _championship(self, name: str) -> Championship:
         database = sqlite_file(self.uri)
