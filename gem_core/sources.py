@@ -157,7 +157,7 @@ def _fetch(reference: str, settings: Settings, progress: Progress | None) -> Pat
         case "sandbox":
             from gem_core import sandbox  # imports torch when it has to pre-train the base
 
-            return sandbox.build(settings.home, sandbox_seed(reference)).base_model
+            return sandbox.build(settings.home, sandbox_seed(reference), progress=progress).base_model
         case "s3":
             return buckets.download(reference, settings.home / "models" / "s3", progress=progress)
         case "folder":

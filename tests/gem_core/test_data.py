@@ -16,6 +16,7 @@ from gem_core.batches import Rows
 from gem_core.data import PreparedData, prepare
 from gem_core.errors import GemError
 from gem_core.recipe import Data
+from gem_core.sandbox import Sandbox, SandboxSpec
 
 TEXTS = [f"The old fox number {number} waits by the cold river." for number in range(20)]
 
@@ -217,6 +218,14 @@ def test_no_row_is_lost_or_changed(run, base, tmp_path, texts, limit):
     ]
     assert sorted(rows_of(prepared)) == sorted(expected)
     assert prepared.rows + prepared.skipped == len(texts) + 2
+
+
+def test_the_rows_of_a_sandbox(run, settings):
+    built = Sandbox.at(settings.home.resolve() / "sandbox" / f"3-{SandboxSpec().digest()}", 3)
+    built.folder.mkdir(parents=True)
+    write(built.training_rows, TEXTS)
+    prepared = run({"source": "sandbox:3"})
+    assert (prepared.rows, prepared.sources[0].source) == (20, "sandbox:3")
 
 
 @pytest.mark.hub
