@@ -57,7 +57,8 @@ def score_chart(scores: pd.DataFrame, shown: "Sequence[str]", known: "Sequence[s
     )
     bars = marked.transform_filter(alt.datum.model == base).mark_tick(size=22, thickness=4)
     dots = marked.transform_filter(alt.datum.model != base).mark_circle(size=130, opacity=0.95)
-    return (spread + bars + dots).properties(height=ROW_HEIGHT * scores["task"].nunique() + AXIS_AND_LEGEND)
+    chart: alt.LayerChart = spread + bars + dots
+    return chart.properties(height=ROW_HEIGHT * scores["task"].nunique() + AXIS_AND_LEGEND)
 
 
 def similarity_chart(similarities: np.ndarray, texts: "Sequence[str]", lowest: float) -> alt.LayerChart:
@@ -103,7 +104,8 @@ def similarity_chart(similarities: np.ndarray, texts: "Sequence[str]", lowest: f
         text=alt.Text("similarity:Q", format=".2f"),
         color=alt.condition(alt.datum.similarity > dark, alt.value("#ffffff"), alt.value("#1f2a44")),
     )
-    return (squares + numbers_in_cells).properties(height=38 * len(texts) + 30)
+    chart: alt.LayerChart = squares + numbers_in_cells
+    return chart.properties(height=38 * len(texts) + 30)
 
 
 def _cut(text: str, length: int = 28) -> str:

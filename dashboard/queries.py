@@ -14,8 +14,8 @@ from gem_core.gates import GateReport
 from gem_core.settings import Settings
 
 if TYPE_CHECKING:
-    from gem_core.registry import Family, Version
     from gem_core.tracking import RunRecord
+    from gem_core.versions import Family, Version
 
 FRESH_FOR = 5.0
 """Seconds after which the store is asked again."""
@@ -89,7 +89,7 @@ def _runs(uri: str) -> "list[RunRecord]":
 
 def _exists(uri: str) -> bool:
     """Whether asking would not create an empty store: looking must leave no trace."""
-    from gem_core.tracking import sqlite_file
+    from gem_core.mlflow_connection import sqlite_file
 
     database = sqlite_file(uri)
     return database is None or database.is_file()

@@ -41,7 +41,8 @@ def cosine_similarities(embeddings: np.ndarray) -> np.ndarray:
     """Cosine similarity of every pair, [N, D] in, [N, N] out, each within [-1, 1]."""
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     unit = embeddings / np.maximum(norms, np.finfo(embeddings.dtype).tiny)
-    return np.clip(unit @ unit.T, -1.0, 1.0)
+    similarities: np.ndarray = np.clip(unit @ unit.T, -1.0, 1.0)
+    return similarities
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from gem_core.registry import Version
     from gem_core.tracking import RunRecord
+    from gem_core.versions import Version
 
 Kind = Literal["embedding", "language"]
+KINDS: tuple[Kind, ...] = ("embedding", "language")
 CHANGES = (
     "embedding_change_base",
     "embedding_change_champion",

@@ -22,7 +22,9 @@ from dashboard.wording import (
 from gem_core.errors import GemError
 
 if TYPE_CHECKING:
-    from gem_core.registry import Version
+    from streamlit.elements.lib.column_types import ColumnConfig
+
+    from gem_core.versions import Version
 
 SHOWN_RUNS = 20
 BASE = "base"
@@ -49,8 +51,12 @@ def page() -> None:
         st.subheader("Recent runs", anchor=False)
         _recent_runs(versions)
     except GemError as error:
-        st.error(escaped(str(error)), title="The records cannot be read", icon=":material/cloud_off:")
+        _unreadable(error)
         st.stop()
+
+
+def _unreadable(error: GemError) -> None:
+    st.error(escaped(str(error)), title="The records cannot be read", icon=":material/cloud_off:")
 
 
 def _nothing_yet(name: str | None = None) -> None:
@@ -76,7 +82,7 @@ def _summary(versions: "list[Version]") -> str:
         return f"No champion yet: no version has been promoted. {newest_said}"
     gains = [
         f"{coloured_change(gain)} in {kind}"
-        for kind in ("embedding", "language")
+        for kind in tables.KINDS
         if (gain := tables.difference(champion.scores, champion.baseline, kind)) is not None
     ]
     against = f", {' and '.join(gains)} against its base" if gains else ""
@@ -86,7 +92,7 @@ def _summary(versions: "list[Version]") -> str:
 def _overview(versions: "list[Version]") -> None:
     """All versions as one table."""
     table = tables.version_table(versions)
-    styled = table.style.map(_colour, subset=list(tables.CHANGES))
+    styled = table.style.apply(lambda changes: changes.map(_colour), subset=list(tables.CHANGES))
     column = st.column_config
     vs_base = "Points gained or lost against its own base model, on the same tasks."
     vs_champion = "Points gained or lost against the present champion, on the same tasks."
@@ -143,7 +149,7 @@ def _badges(version: "Version") -> str:
 
 def _averages(version: "Version", champion: "Version | None") -> None:
     """Two cards: the averages, and what they changed."""
-    for kind, card in zip(("embedding", "language"), st.columns(2), strict=True):
+    for kind, card in zip(tables.KINDS, st.columns(2), strict=True):
         with card.container(border=True, horizontal=True):
             gain = tables.difference(version.scores, version.baseline, kind)
             over_champion = tables.against_champion(version, champion, kind)
@@ -170,7 +176,7 @@ def _tasks(version: "Version", by_label: "dict[str, Version]", champion: "Versio
             icon=":material/hourglass_top:",
         )
         return
-    for kind in ("embedding", "language"):
+    for kind in tables.KINDS:
         table = tables.score_table(scores, kind)
         if len(table):
             st.caption(f"{kind.capitalize()} tasks", help=HELP[kind])
@@ -221,7 +227,11 @@ def _origin(version: "Version") -> None:
 @st.fragment(run_every=10.0)
 def _recent_runs(versions: "list[Version]") -> None:
     """The latest runs of all models; asks again by itself, so that a running one can be watched."""
-    runs = queries.runs()[:SHOWN_RUNS]
+    try:
+        runs = queries.runs()[:SHOWN_RUNS]
+    except GemError as error:  # caught here, too: when it asks by itself, the page around it does not run
+        _unreadable(error)
+        return
     if not runs:
         st.caption("No run has been started yet.")
         return
@@ -247,13 +257,13 @@ def _recent_runs(versions: "list[Version]") -> None:
     )
 
 
-def _tags(title: str, words: tuple[str, ...], explanation: str | None) -> st.column_config.MultiselectColumn:
+def _tags(title: str, words: tuple[str, ...], explanation: str | None) -> "ColumnConfig":
     colours = [TAG_COLOURS[word] for word in words]
     return st.column_config.MultiselectColumn(title, options=words, color=colours, help=explanation)
 
 
-def _colour(difference: float | None) -> str:
-    if difference is None or not abs(difference) >= NOTICEABLE:  # also NaN
+def _colour(difference: float) -> str:
+    if not abs(difference) >= NOTICEABLE:  # also NaN
         return "color: #8a8f98"
     return "color: #2f8f5b" if difference > 0 else "color: #c4435b"
 

@@ -14,12 +14,11 @@ from gem_core.errors import GemError
 if TYPE_CHECKING:
     import numpy as np
 
-    from gem_core.registry import Version
+    from gem_core.versions import Version
 
 BASE = "base"
 SHOWN_PAIRS = 5
-COMPARED = "compared"
-"""The texts that were last asked for, kept so that a change of model shows at once."""
+COMPARED = "compared"  # the texts that were last asked for, kept so that a change of model shows at once
 
 
 def page() -> None:

@@ -151,6 +151,7 @@ def test_texts_are_embedded_by_two_models(store):
     app = open_app(TRY)
     assert (app.selectbox(key="left").value, app.selectbox(key="right").value) == ("base", "v2")
     assert not app.dataframe
+    assert [said.value for said in app.markdown] == ["Type a few texts and see which of them two models find similar."]
     compare(app, "The old fox sleeps here.\nThe quick owl sleeps there.\nSomething else entirely")
     assert not app.exception
     assert not app.error

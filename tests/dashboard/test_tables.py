@@ -1,0 +1,65 @@
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dashboard.tables import average, champion_of, difference, run_table, score_table, task_scores, version_table
+from gem_core.tracking import RunRecord
+from gem_core.versions import Version
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+SCORES = {"embedding": 60.0, "embedding.A": 50.0, "embedding.B": 70.0, "language": 40.0, "language.C": 40.0}
+
+
+def version(number: int, scores=SCORES, **more) -> Version:
+    known = {"digest": "d", "aliases": (), "run_id": "r", "created": NOW, "source": "s", "lineage": None}
+    return Version("m", str(number), **{**known, **more}, scores=scores)
+
+
+def test_a_difference_is_in_points():
+    assert difference({**SCORES, "embedding": 62.5}, SCORES, "embedding") == 2.5
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        None,
+        {},
+        {"embedding": 60.0, "embedding.A": 60.0},  # one task fewer
+        {"embedding": 60.0, "embedding.A": 50.0, "embedding.Z": 70.0},  # another task
+        {**SCORES, "embedding": math.nan},
+    ],
+)
+def test_what_was_not_measured_alike_has_no_difference(reference):
+    assert difference(SCORES, reference, "embedding") is None
+
+
+def test_what_is_no_number_is_left_out():
+    scores = {**SCORES, "embedding.B": math.nan, "embedding": math.inf}
+    assert task_scores(scores, "embedding") == {"A": 50.0}
+    assert average(scores, "embedding") is None
+
+
+def test_the_champion_is_not_compared_with_itself():
+    table = version_table([version(2, {**SCORES, "language": 41.0}), version(1, aliases=("champion",))])
+    assert table["language_change_champion"].tolist()[0] == 1.0
+    assert table["language_change_champion"].isna().tolist() == [False, True]
+    assert champion_of([version(1)]) is None
+
+
+def test_only_measured_tasks_are_drawn():
+    table = score_table({"base": {"language.C": 30.0}, "v1": SCORES}, "embedding")
+    assert table.to_numpy().tolist() == [["A", "v1", 50.0], ["B", "v1", 70.0]]
+    assert score_table({}, "language").empty
+
+
+def test_an_unfinished_run_has_taken_the_time_until_now():
+    shared = {"params": {}, "metrics": {}, "tags": {}, "artifact_uri": "", "experiment": "m"}
+    started = NOW - timedelta(minutes=5)
+    running = RunRecord("1" * 32, name="", status="RUNNING", started=started, ended=None, **shared)
+    failed = RunRecord("2" * 32, name="b", status="FAILED", started=started, ended=started, **shared)
+    table = run_table([running, failed], {"2" * 32: "v3"}, NOW)
+    assert table["seconds"].tolist() == [300.0, 0.0]
+    assert table["run"].tolist() == ["1" * 8, "b"]
+    assert table["made"].tolist() == ["", "v3"]
+    assert table["status"].tolist() == [["running"], ["failed"]]
