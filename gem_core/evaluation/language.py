@@ -20,6 +20,7 @@ import torch
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from peft import PeftModel
 
 from gem_core.errors import GemError
 from gem_core.evaluation.data_access import Unreachable, unreachable
@@ -77,9 +78,15 @@ class _Harness(HFLM):
 
 
 class LanguageSuite:
-    """The lm-eval harness with one model in it."""
+    """The lm-eval harness with one model in it.
+
+    An adapter is melted into the model's weights for good: the harness ties input and output embeddings anew, which
+    finds no way through peft's wrappers. What the model computes, its embeddings included, stays the same.
+    """
 
     def __init__(self, model: GemModel, batch_size: int, tasks: LanguageTasks) -> None:
+        if isinstance(model.network, PeftModel):
+            model.network = model.network.merge_and_unload()
         # logits_cache: answers of one token (A to D) share a single pass over their question.
         self.model = _Harness(
             pretrained=model.causal_lm(), tokenizer=model.tokenizer, batch_size=batch_size, logits_cache=True

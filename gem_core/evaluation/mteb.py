@@ -128,8 +128,9 @@ class EmbeddingSuite:
     def measure(self, planned: PlannedTask, read_out: str) -> Measured | Unreachable:
         """Measure one task with one read-out, and keep what mteb predicted for each item."""
         began = time.monotonic()
-        task = self.tasks.make(planned.task)
-        if not task.hf_subsets:
+        try:
+            task = self.tasks.make(planned.task)
+        except ValueError:  # mteb found no subset; the name was checked before
             return Unreachable(f"has no texts in {', '.join(self.tasks.languages)}")
         parts = task.metadata.tasks if isinstance(task, AbsTaskAggregate) else [task]
         for part in parts:

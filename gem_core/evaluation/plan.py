@@ -87,10 +87,10 @@ def plan(evaluation: Evaluation) -> tuple[PlannedTask, ...]:
 
 
 def _world(seed: int) -> str:
-    """The name of a sandbox world: its seed, and a digest of everything that makes it."""
-    from gem_core.sandbox import name_of
+    """What decides a sandbox world: its seed, and the digest of how worlds are made."""
+    from gem_core.sandbox import SandboxSpec
 
-    return name_of(seed)
+    return f"{seed}-{SandboxSpec().digest()}"
 
 
 def _versions(*distributions: str) -> dict[str, str]:
