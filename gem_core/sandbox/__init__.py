@@ -7,9 +7,7 @@ cache from then on. Importing this package loads neither torch nor mteb nor lm-e
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -22,6 +20,10 @@ from gem_core.sandbox.store import (
     SandboxSpec,
 )
 from gem_core.sandbox.task_data import TaskSizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = [
     "EMBEDDING_TASKS",
@@ -44,7 +46,8 @@ def build(
 ) -> Sandbox:
     """Build the sandbox of `seed` under `home`, or find it there.
 
-    It is written to a temporary sibling and renamed into place when it is complete, so a folder that exists is whole.
+    It is written to a temporary sibling and renamed into place when it is complete, so a folder that exists is whole;
+    the leavings of a killed build are removed by the next.
     Of two processes that build the same one, the second waits for the first.
 
     Args:
@@ -64,7 +67,10 @@ def build(
         # Loads torch, which a cache hit has no use for.
         from gem_core.sandbox.builder import write_sandbox
 
-        partial = Path(tempfile.mkdtemp(prefix=f".{sandbox.folder.name}-", dir=sandbox.folder.parent))
+        partial = sandbox.folder.with_name(f".{sandbox.folder.name}.partial")
+        # Whoever holds the lock is the only builder, so what lies there was left by one that was killed.
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         try:
             write_sandbox(partial, sandbox.folder, seed, spec, progress or _silent)
             partial.rename(sandbox.folder)

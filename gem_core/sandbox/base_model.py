@@ -10,9 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -20,7 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gem_core.sandbox.store import ModelSize
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from gem_core.sandbox.store import ModelSize
 
 PAD, END = "<|pad|>", "<|end|>"
 MAX_POSITIONS = 512
@@ -135,9 +138,7 @@ def _new_model(tokenizer: PreTrainedTokenizerFast, size: ModelSize) -> LlamaForC
     )
 
 
-def _train(
-    model: LlamaForCausalLM, rows: Tensor, size: ModelSize, progress: Callable[[float], None]
-) -> list[float]:
+def _train(model: LlamaForCausalLM, rows: Tensor, size: ModelSize, progress: Callable[[float], None]) -> list[float]:
     """Next-token training over `rows` in their order; the loss of every step, in nats per token."""
     matrices = [value for name, value in model.named_parameters() if value.ndim == 2 and "embed" not in name]
     others = [value for name, value in model.named_parameters() if value.ndim != 2 or "embed" in name]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +17,10 @@ from gem_core.sandbox.store import VERSION, Sandbox, SandboxSpec, write_rows
 from gem_core.sandbox.task_data import make_task_data
 from gem_core.sandbox.text import training_text
 from gem_core.sandbox.world import World, make_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 EXAM_QUESTIONS = 6
 """Questions of an exam document: five shots and the one that is asked."""

@@ -12,13 +12,15 @@ reads while it is pre-trained, `test` questions are asked by the benchmark and b
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gem_core.sandbox.vocabulary import TOPICS
 from gem_core.sandbox.wordings import QUESTIONS
 from gem_core.sandbox.world import Entity, World, values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SUBJECTS: tuple[str, ...] = tuple(QUESTIONS)
 _PROPERTY = {"kinds": "kind", "places": "place", "activities": "activity", "materials": "material", "fields": "field"}

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from gem_core.sandbox.exam import SUBJECTS, Question, ask, description
 from gem_core.sandbox.store import LANGUAGE_GROUP, read_rows, write_rows
-from gem_core.sandbox.world import World
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
+
+    from gem_core.sandbox.world import World
 
 SHOTS = 5
 """Solved examples before each question, the size of the `dev` split."""
@@ -83,7 +84,7 @@ def write_exam(folder: Path, final: Path, exam: dict[str, dict[str, list[Questio
     (folder / f"{LANGUAGE_GROUP}.yaml").write_text(yaml.safe_dump(group, sort_keys=False), encoding="utf-8")
 
 
-def load_questions(file: str, **_metadata: Any) -> DatasetDict:
+def load_questions(file: str, **_metadata: object) -> DatasetDict:
     """The splits of one subject. lm-eval adds its own and the task's metadata as further keywords; none is needed.
 
     Raises:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gem_core.sandbox.task_data import TaskSizes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 VERSION = 1
 """Raised whenever a change of this package changes what a seed yields, so that no stale cache is found."""
@@ -36,7 +38,7 @@ class ModelSize:
     layers: int = 4
     heads: int = 4
     feed_forward: int = 384
-    steps: int = 700
+    steps: int = 400
     rows_per_step: int = 8
     row_length: int = 256
     """Tokens of a packed row; an exam of six questions has about 190."""

@@ -7,13 +7,17 @@ drawn without a look at its label, so nothing but content can tell the classes a
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gem_core.sandbox.text import sentence
 from gem_core.sandbox.vocabulary import TOPICS
 from gem_core.sandbox.wordings import EVALUATION
-from gem_core.sandbox.world import Entity, World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gem_core.sandbox.world import Entity, World
 
 Row = dict[str, object]
 STATED = ("kind", "place", "activity", "material")
@@ -69,9 +73,7 @@ def _similarity_pairs(rng: random.Random, world: World, count: int) -> list[Row]
         other = stated[:keep] + rng.sample([name for name in STATED if name not in stated], k=2 - keep)
         shared = sum(first.facts[name] == second.facts[name] for name in stated if name in other)
         score = float(first.topic == second.topic) + 2.0 * (first == second) + shared
-        rows.append(
-            {"sentence1": _text(rng, first, stated), "sentence2": _text(rng, second, other), "score": score}
-        )
+        rows.append({"sentence1": _text(rng, first, stated), "sentence2": _text(rng, second, other), "score": score})
     return rows
 
 
@@ -81,7 +83,9 @@ def _labelled(rng: random.Random, world: World, per_topic: int) -> list[Row]:
     for topic in range(len(TOPICS)):
         entities = [entity for entity in world.of_topic(topic) if entity.held_out]
         for _ in range(per_topic):
-            rows.append({"text": _text(rng, rng.choice(entities), rng.sample(STATED, k=rng.choice((1, 2)))), "label": topic})
+            rows.append(
+                {"text": _text(rng, rng.choice(entities), rng.sample(STATED, k=rng.choice((1, 2)))), "label": topic}
+            )
     rng.shuffle(rows)
     return rows
 

@@ -6,9 +6,7 @@ the sandbox's folder (seed and digest): results over two different worlds are ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import (
@@ -23,45 +21,50 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from gem_core.sandbox.store import EMBEDDING_TASKS, Sandbox, read_rows
 
-_Rows = dict[str, dict[str, list[dict[str, Any]]]]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_Loaded: TypeAlias = "DatasetDict | dict[str, dict[str, dict[str, Any]]]"
+"""A split to its rows, or for retrieval a subset to a split to its three parts."""
 
 
-class _SandboxTask(AbsTask):  # type: ignore[misc]  # mteb is untyped for mypy
+class _SandboxTask(AbsTask):
     """What the five tasks share: where the data is, and that `load_data` reads it from there."""
 
+    data_loaded: bool = False
     data_name: str
     """The stem of the task's file in the sandbox's `tasks_data`."""
 
-    def __init__(self, sandbox: Sandbox, metadata: TaskMetadata, **kwargs: Any) -> None:
-        self._folder: Path = sandbox.tasks_data
-        self.metadata = metadata
-        super().__init__(**kwargs)
+    folder: Path
+    """Where that file is. Set, like mteb's `metadata`, on the class that `embedding_tasks` makes for one sandbox:
+    mteb drops an instance's own metadata when it unloads a task."""
 
-    def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
+    def load_data(self, num_proc: int | None = None, **kwargs: object) -> None:
         """Read the task's rows from the sandbox's folder, once."""
         if self.data_loaded:
             return
         self.dataset = self._read()
         self.data_loaded = True
 
-    def _read(self) -> Any:
-        splits = read_rows(self._folder / f"{self.data_name}.json")
+    def _read(self) -> _Loaded:
+        splits = read_rows(self.folder / f"{self.data_name}.json")
         return DatasetDict({split: Dataset.from_list(rows) for split, rows in splits.items()})
 
 
-class SandboxSTS(_SandboxTask, AbsTaskSTS):  # type: ignore[misc]
+class SandboxSTS(_SandboxTask, AbsTaskSTS):
     """Pairs of sentences, scored 0 to 5 by how much of topic, entity and statement they share."""
 
     data_name = "sts"
 
 
-class SandboxClassification(_SandboxTask, AbsTaskClassification):  # type: ignore[misc]
+class SandboxClassification(_SandboxTask, AbsTaskClassification):
     """Sentences by topic, learned from 8 of each."""
 
     data_name = "classification"
 
 
-class SandboxClustering(_SandboxTask, AbsTaskClustering):  # type: ignore[misc]
+class SandboxClustering(_SandboxTask, AbsTaskClustering):
     """Sentences by topic, without a teacher."""
 
     data_name = "clustering"
@@ -72,21 +75,21 @@ class SandboxClustering(_SandboxTask, AbsTaskClustering):  # type: ignore[misc]
     label_column_name = "label"
 
 
-class SandboxPairClassification(_SandboxTask, AbsTaskPairClassification):  # type: ignore[misc]
+class SandboxPairClassification(_SandboxTask, AbsTaskPairClassification):
     """Paraphrases against sentences of the same form about a neighbour."""
 
     data_name = "pair_classification"
     label_column_name = "label"
 
 
-class SandboxRetrieval(_SandboxTask, AbsTaskRetrieval):  # type: ignore[misc]
+class SandboxRetrieval(_SandboxTask, AbsTaskRetrieval):
     """Short statements as queries, and documents that say it in other words among others."""
 
     data_name = "retrieval"
 
-    def _read(self) -> Any:
+    def _read(self) -> _Loaded:
         corpus, queries, relevant = (
-            read_rows(self._folder / f"{name}.json")["test"] for name in ("corpus", "queries", "relevant")
+            read_rows(self.folder / f"{name}.json")["test"] for name in ("corpus", "queries", "relevant")
         )
         judged: dict[str, dict[str, int]] = {}
         for row in relevant:
@@ -120,7 +123,10 @@ def embedding_tasks(sandbox: Sandbox, names: Sequence[str] | None = None) -> lis
     unknown = [name for name in wanted if name not in _CLASSES]
     if unknown:
         raise ValueError(f"unknown embedding tasks {unknown}; there are {list(EMBEDDING_TASKS)}")
-    return [_CLASSES[name][0](sandbox, _metadata(sandbox, name)) for name in wanted]
+    return [
+        type(name, (_CLASSES[name][0],), {"metadata": _metadata(sandbox, name), "folder": sandbox.tasks_data})()
+        for name in wanted
+    ]
 
 
 def _metadata(sandbox: Sandbox, name: str) -> TaskMetadata:

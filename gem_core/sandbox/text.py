@@ -6,12 +6,15 @@ of (world, generator state); which side of the train/evaluation split a text is 
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gem_core.sandbox.vocabulary import TOPICS
 from gem_core.sandbox.wordings import TRAINING, Wordings
 from gem_core.sandbox.world import PROPERTIES, Entity, World, values
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
 
 
 def sentence(rng: random.Random, entity: Entity, properties: Sequence[str], wordings: Wordings) -> str:
@@ -19,9 +22,7 @@ def sentence(rng: random.Random, entity: Entity, properties: Sequence[str], word
 
     Which of a meaning's words and which wording it takes is drawn anew each time.
     """
-    clauses = [
-        rng.choice(wordings.clauses[name]).format(x=rng.choice(entity.facts[name])) for name in properties
-    ]
+    clauses = [rng.choice(wordings.clauses[name]).format(x=rng.choice(entity.facts[name])) for name in properties]
     text = f"{rng.choice(wordings.openings)}the {entity.name} {' and '.join(clauses)}{rng.choice(wordings.closings)}."
     return text[0].upper() + text[1:]
 
@@ -39,7 +40,9 @@ def passage(rng: random.Random, entity: Entity, wordings: Wordings, sentences: i
 
 def scene(rng: random.Random, topic: int) -> str:
     """One sentence about a topic in which no entity is named."""
-    words = {name: rng.choice(rng.choice(values(topic, name))) for name in ("kind", "place", "activity", "material", "field")}
+    words = {
+        name: rng.choice(rng.choice(values(topic, name))) for name in ("kind", "place", "activity", "material", "field")
+    }
     text = rng.choice(TRAINING.scenes).format(**words)
     return text[0].upper() + text[1:]
 

@@ -30,9 +30,7 @@ def _meanings(line: str) -> tuple[Meaning, ...]:
 
 
 def _topic(field: str, kinds: str, places: str, activities: str, materials: str) -> Topic:
-    return Topic(
-        _meanings(field)[0], _meanings(kinds), _meanings(places), _meanings(activities), _meanings(materials)
-    )
+    return Topic(_meanings(field)[0], _meanings(kinds), _meanings(places), _meanings(activities), _meanings(materials))
 
 
 TOPICS: tuple[Topic, ...] = (
@@ -111,6 +109,7 @@ TOPICS: tuple[Topic, ...] = (
 COLOURS: tuple[Meaning, ...] = _meanings("red/scarlet blue/azure green/emerald grey/ashen yellow/amber white/pale")
 SIZES: tuple[Meaning, ...] = _meanings("big/large small/little heavy/weighty slender/thin")
 
-NAME_STARTS: tuple[str, ...] = tuple("b d f g j k l m n p r s t v z br dr gl kr pl st tr".split())
-NAME_VOWELS: tuple[str, ...] = tuple("a e i o u".split())
-NAME_ENDS: tuple[str, ...] = tuple("b d g k l m n p r s t v x z".split())
+NAME_STARTS: tuple[str, ...] = (*"bdfgjklmnprstvz", "br", "dr", "gl", "kr", "pl", "st", "tr")
+NAME_VOWELS: tuple[str, ...] = tuple("aeiou")
+NAME_ENDS: tuple[str, ...] = tuple("bdgklmnprstvxz")
+"""The parts of invented names; the first fifteen starts are single letters, which middle syllables begin with."""

@@ -26,10 +26,38 @@ class Wordings:
 
 TRAINING = Wordings(
     clauses={
-        "kind": ("is a {x}", "is known as a {x}", "counts as a {x}", "was sold as a {x}", "is one more {x}", "works like any {x}"),
-        "place": ("is found near the {x}", "stays by the {x}", "is kept at the {x}", "came from the {x}", "has its home in the {x}", "can be seen around the {x}"),
-        "activity": ("is used for {x}", "is good for {x}", "goes well with {x}", "was made for {x}", "takes part in {x}", "is of help when {x}"),
-        "material": ("contains {x}", "is made of {x}", "is full of {x}", "smells of {x}", "has to do with {x}", "needs more {x} than most"),
+        "kind": (
+            "is a {x}",
+            "is known as a {x}",
+            "counts as a {x}",
+            "was sold as a {x}",
+            "is one more {x}",
+            "works like any {x}",
+        ),
+        "place": (
+            "is found near the {x}",
+            "stays by the {x}",
+            "is kept at the {x}",
+            "came from the {x}",
+            "has its home in the {x}",
+            "can be seen around the {x}",
+        ),
+        "activity": (
+            "is used for {x}",
+            "is good for {x}",
+            "goes well with {x}",
+            "was made for {x}",
+            "takes part in {x}",
+            "is of help when {x}",
+        ),
+        "material": (
+            "contains {x}",
+            "is made of {x}",
+            "is full of {x}",
+            "smells of {x}",
+            "has to do with {x}",
+            "needs more {x} than most",
+        ),
         "field": ("belongs to {x}", "is part of {x}", "comes up in {x}", "matters in {x}", "is a subject of {x}"),
         "colour": ("looks {x}", "is {x} all over", "has a {x} side", "turns {x} with time"),
         "size": ("is rather {x}", "seems {x} to most people", "is {x} for its age", "feels {x} in the hand"),
@@ -114,11 +142,53 @@ EVALUATION = Wordings(
 )
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
-    "kinds": ("What kind of thing is the {n}?", "The {n} is a", "Which of these is the {n}?", "As what was the {n} sold?", "The {n} is best described as a", "What would you call the {n}?"),
-    "places": ("Where is the {n} found?", "The {n} is kept at the", "Which place is home to the {n}?", "Near what does the {n} stay?", "The {n} can be seen around the", "From where did the {n} come?"),
-    "activities": ("What is the {n} used for?", "The {n} was made for", "The {n} is good for", "In what does the {n} take part?", "Which of these goes well with the {n}?", "When is the {n} of help?"),
-    "materials": ("What does the {n} contain?", "The {n} is made of", "Of what is the {n} full?", "The {n} smells of", "Which of these does the {n} need?", "What has the {n} to do with?"),
-    "fields": ("To which field does the {n} belong?", "The {n} is part of", "Where does the {n} come up?", "In which field does the {n} matter?", "The {n} is a subject of", "Whoever knows the {n} knows about"),
-    "members": ("Which of these is a {x}?", "Which of these counts as a {x}?", "A {x} is the", "One of these is known as a {x}:", "Name the {x}:", "Which of these was sold as a {x}?"),
+    "kinds": (
+        "What kind of thing is the {n}?",
+        "The {n} is a",
+        "Which of these is the {n}?",
+        "As what was the {n} sold?",
+        "The {n} is best described as a",
+        "What would you call the {n}?",
+    ),
+    "places": (
+        "Where is the {n} found?",
+        "The {n} is kept at the",
+        "Which place is home to the {n}?",
+        "Near what does the {n} stay?",
+        "The {n} can be seen around the",
+        "From where did the {n} come?",
+    ),
+    "activities": (
+        "What is the {n} used for?",
+        "The {n} was made for",
+        "The {n} is good for",
+        "In what does the {n} take part?",
+        "Which of these goes well with the {n}?",
+        "When is the {n} of help?",
+    ),
+    "materials": (
+        "What does the {n} contain?",
+        "The {n} is made of",
+        "Of what is the {n} full?",
+        "The {n} smells of",
+        "Which of these does the {n} need?",
+        "What has the {n} to do with?",
+    ),
+    "fields": (
+        "To which field does the {n} belong?",
+        "The {n} is part of",
+        "Where does the {n} come up?",
+        "In which field does the {n} matter?",
+        "The {n} is a subject of",
+        "Whoever knows the {n} knows about",
+    ),
+    "members": (
+        "Which of these is a {x}?",
+        "Which of these counts as a {x}?",
+        "A {x} is the",
+        "One of these is known as a {x}:",
+        "Name the {x}:",
+        "Which of these was sold as a {x}?",
+    ),
 }
-"""Subject of the exam to its ways of asking; `members` asks for the entity of a kind, the others for a property of one."""
+"""Subject of the exam to its ways of asking; `members` asks for an entity, the others for a property of one."""

@@ -97,7 +97,13 @@ def make_world(seed: int, entities_per_topic: int, held_out_per_topic: int) -> W
 
 def _names(rng: random.Random, count: int) -> list[str]:
     """`count` different invented names of two syllables, such as `tavik`, none of them a word of the vocabulary."""
-    taken = {word for topic in range(len(TOPICS)) for name in PROPERTIES for meaning in values(topic, name) for word in meaning}
+    taken = {
+        word
+        for topic in range(len(TOPICS))
+        for name in PROPERTIES
+        for meaning in values(topic, name)
+        for word in meaning
+    }
     names: list[str] = []
     while len(names) < count:
         name = "".join(
