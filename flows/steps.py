@@ -79,7 +79,8 @@ def start_record(run: Run) -> str:
     tags = {RUN_KEY: run.key, "gem.flow_run": flow_run.id or "", "gem.base_digest": run.base.digest}
     mlflow_run = tracking.start_run(run.recipe.name, f"seed-{run.recipe.seed}", tags)
     content = run.recipe.model_dump(mode="json")
-    tracking.log_params(mlflow_run, {key: content[key] for key in content.keys() - {"gates", "description"}})
+    # Parameters cannot be changed later, and a rerun may ask for other resources: those are only in recipe.yaml.
+    tracking.log_params(mlflow_run, {key: content[key] for key in content.keys() - {"gates", "description", "resources"}})
     tracking.log_dict(mlflow_run, content, "recipe.yaml")
     return mlflow_run
 

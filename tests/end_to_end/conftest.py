@@ -1,0 +1,78 @@
+"""The ``gem`` command as a user runs it: another process, its own home, its own Prefect server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SHORT = (
+    "training.steps=40",
+    "training.checkpoint_every=10",
+    "objective.contrastive_start=10",
+)
+"""The sandbox recipe, cut down: a real training that learns little."""
+
+
+@dataclass(frozen=True)
+class Gem:
+    """Runs ``gem`` with one GEM_HOME."""
+
+    home: Path
+    prefect: Path
+
+    @property
+    def environment(self):
+        return {
+            **os.environ,
+            "GEM_HOME": str(self.home),
+            "PREFECT_HOME": str(self.prefect),
+            "HF_HOME": str(self.home / "hf"),
+            "HF_ENDPOINT": "http://127.0.0.1:9",  # nothing listens there: nothing may be fetched
+            "COLUMNS": "200",
+        }
+
+    def start(self, *arguments) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __call__(self, *arguments, timeout=400) -> subprocess.CompletedProcess:
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    @staticmethod
+    def wait_for(condition, *, seconds=180, what="the condition"):
+        """Poll until ``condition()`` is true and return its value."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            value = condition()
+            if value:
+                return value
+            time.sleep(0.2)
+        return pytest.fail(f"waited {seconds} s for {what}")
+
+    def short_run(self, *overrides):
+        """Arguments of a short run of the sandbox recipe."""
+        settings = [part for override in (*SHORT, *overrides) for part in ("--set", override)]
+        return ("run", "sandbox", *settings, "--json")
+
+
+@pytest.fixture(scope="session")
+def gem(sandbox_home, tmp_path_factory):
+    return Gem(sandbox_home, tmp_path_factory.mktemp("prefect"))

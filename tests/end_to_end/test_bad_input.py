@@ -1,0 +1,100 @@
+"""What a user gets for a mistake: one line that says what to do, and a status that is not 0."""
+
+import json
+import socket
+import sys
+
+import pytest
+
+from flows import cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs ``gem`` in this process with an empty home; returns status, output and errors."""
+    monkeypatch.setenv("GEM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("GEM_DEBUG", raising=False)
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gem", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "sandbx"], "unknown recipe sandbx (did you mean sandbox?)"),
+        (["run", "sandbox", "--set", "trainning.steps=3"], "unknown key trainning (did you mean training?)"),
+        (["run", "sandbox", "--set", "training.steps=0"], "training.steps = 0: input should be greater than"),
+        (["recipe", "validate", "nowhere.yaml"], "cannot read recipe nowhere.yaml"),
+        (["recipe", "show", "sandbox", "--set", "seed"], "write it as key.path=value"),
+        (["encode", "./nowhere", "a text"], "./nowhere does not exist"),
+        (["encode", "models:/sandbox", "a text"], "models:/NAME/VERSION or models:/NAME@ALIAS"),
+        (["encode", "sandbox:one", "a text"], "sandbox:SEED with a whole number"),
+        (["evaluate", "sandbox:0"], "give either --suite NAME"),
+        (["promote", "nobody", "1"], "nobody"),
+        (["history", "nobody"], "nobody"),
+        (["rollback", "nobody"], "nobody"),
+    ],
+)
+def test_a_mistake_is_one_line(run, arguments, expected):
+    status, out, err = run(*arguments)
+    assert status == 1
+    assert expected in err
+    assert err.strip().count("\n") == 0
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_no_text_is_said(run, monkeypatch, tmp_path):
+    empty = tmp_path / "empty"
+    empty.write_text("\n  \n")
+    with empty.open() as lines:
+        monkeypatch.setattr(sys, "stdin", lines)
+        status, _, err = run("encode", "sandbox:0")
+    assert (status, "no text to embed" in err) == (1, True)
+
+
+def test_a_used_port_is_named(run):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, _, err = run("dashboard", "--port", port)
+    assert status == 1
+    assert f"port {port} is in use" in err
+
+
+def test_debug_shows_the_traceback(run, monkeypatch):
+    from gem_core.errors import GemError
+
+    monkeypatch.setattr(sys, "argv", ["gem", "--debug", "run", "sandbx"])
+    with pytest.raises(GemError):
+        cli.main()
+
+
+def test_an_unknown_option_is_a_usage_error(run):
+    status, _, err = run("run", "sandbox", "--sett", "seed=1")
+    assert status == 2
+    assert "--set" in err
+
+
+def test_recipes_are_shown_and_validated(run):
+    status, out, _ = run("recipe", "show", "sandbox", "--set", "seed=9", "--json")
+    assert status == 0
+    assert json.loads(out)["seed"] == 9
+    assert run("recipe", "validate", "sandbox")[0] == 0
+
+
+def test_doctor_reports_each_check(run):
+    status, out, _ = run("doctor", "--json")
+    findings = {finding["check"]: finding for finding in json.loads(out)}
+    assert status == 0
+    assert findings["mteb"]["ok"]

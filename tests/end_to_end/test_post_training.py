@@ -1,0 +1,145 @@
+"""The whole path, truly: a Prefect flow, Ray workers, mteb, lm-eval, MLflow; run, rerun, used, killed, interrupted."""
+
+import json
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from gem_core.registry import Registry
+from gem_core.settings import Settings
+from gem_core.tracking import Tracking
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def first(gem):
+    """The first run of a home: nothing is known but the sandbox."""
+    ended = gem(*gem.short_run())
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.fixture
+def settings(gem):
+    return Settings(home=gem.home, tracking_uri=None)
+
+
+def test_a_run_ends_with_a_judged_version_and_its_lineage(first, settings):
+    version = Registry(settings).get("sandbox", first["version"])
+    assert version.digest == first["digest"]
+    assert version.lineage.base_model == "sandbox:0"
+    assert version.lineage.recipe["training"]["steps"] == 40
+    assert version.lineage.data_digest
+    assert version.lineage.flow_run
+    assert version.verdict == first["report"]["verdict"]
+    assert version.scores.keys() >= {"embedding", "language"}
+
+
+def test_scores_and_training_are_in_the_one_mlflow_run(first, settings):
+    tracking = Tracking(settings.mlflow_uri)
+    run = tracking.run(first["mlflow_run"])
+    assert run.status == "FINISHED"
+    assert run.metrics.keys() >= {"base.embedding", "candidate.embedding", "base.language", "candidate.language"}
+    steps = [step for step, _ in tracking.series(first["mlflow_run"], "contrastive_loss")]
+    assert steps == sorted(set(steps))
+    for name in ("recipe.yaml", "gate_report.json", "model_card.md", "scores/candidate.json"):
+        assert tracking.read_artifact(first["mlflow_run"], name)
+
+
+def test_every_gate_has_a_verdict_and_a_reason(first):
+    assert first["report"]["results"]
+    for result in first["report"]["results"]:
+        assert result["verdict"] in {"pass", "fail", "inconclusive"}
+        assert result["reason"]
+    assert first["decision"]["promoted"] == (first["report"]["verdict"] == "pass")
+
+
+def test_a_rerun_does_nothing_again(gem, first):
+    ended = gem(*gem.short_run())
+    assert ended.returncode == 0, ended.stderr
+    again = json.loads(ended.stdout)
+    assert (again["version"], again["digest"]) == (first["version"], first["digest"])
+    assert again["seconds"]["training"] == 0
+    assert again["seconds"]["scoring"] == 0
+
+
+def test_the_version_embeds_and_generates_by_its_registry_name(gem, first):
+    model = f"models:/sandbox/{first['version']}"
+    encoded = gem("encode", model, "a text", "another text", "--json")
+    rows = json.loads(encoded.stdout)
+    assert [row["text"] for row in rows] == ["a text", "another text"]
+    assert sum(value * value for value in rows[0]["embedding"]) == pytest.approx(1, abs=1e-4)
+    generated = json.loads(gem("generate", model, "The", "--max-tokens", 5, "--json").stdout)
+    assert generated["continuation"]
+
+
+def test_known_scores_are_compared_without_measuring(gem, first):
+    begin = time.monotonic()
+    ended = gem("compare", "sandbox:0", f"models:/sandbox/{first['version']}", "--suite", "sandbox", "--json")
+    compared = json.loads(ended.stdout)
+    assert compared["sandbox:0"]["model"] == first["comparison"]["baseline"]["model"]
+    assert compared[f"models:/sandbox/{first['version']}"]["model"] == first["digest"]
+    assert time.monotonic() - begin < 60
+
+
+def test_a_person_promotes_and_rolls_back(gem, first, settings):
+    version = first["version"]
+    if not first["decision"]["promoted"]:
+        assert gem("promote", "sandbox", version, "--reason", "by hand").returncode == 0
+    assert Registry(settings).champion("sandbox").version == version
+    refused = gem("rollback", "sandbox")
+    assert refused.returncode == 1
+    assert "no champion before" in refused.stderr
+    moves = json.loads(gem("history", "sandbox", "--json").stdout)
+    assert moves[-1]["to_version"] == version
+
+
+def test_a_killed_run_is_taken_up_where_it_was(gem, first, settings):
+    arguments = gem.short_run("seed=5")
+    process = gem.start(*arguments)
+    checkpoint = gem.wait_for(lambda: _checkpoint(gem, 5), what="a checkpoint")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    ended = gem(*arguments)
+    assert ended.returncode == 0, ended.stderr
+    outcome = json.loads(ended.stdout)
+    assert outcome["version"] != first["version"]
+    # each step is logged once: the same training went on, or was resumed from its checkpoint, and none was begun anew
+    steps = [step for step, _ in Tracking(settings.mlflow_uri).series(outcome["mlflow_run"], "next_token_loss")]
+    assert len(steps) == len(set(steps))
+    assert checkpoint
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing_half_done(gem, first, settings):
+    versions = Registry(settings).versions("sandbox")
+    process = gem.start(*gem.short_run("seed=6"))
+    gem.wait_for(lambda: _checkpoint(gem, 6), what="a checkpoint")
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert Registry(settings).versions("sandbox") == versions
+    newest = Tracking(settings.mlflow_uri).runs("sandbox")[0]
+    assert newest.status == "KILLED"
+    assert not _cluster_processes(gem)
+
+
+def _checkpoint(gem, seed):
+    """A finished checkpoint of the run with this seed."""
+    for job in gem.home.glob("runs/*/job.json"):
+        if json.loads(job.read_text())["recipe"]["seed"] == seed:
+            return next(iter(job.parent.glob("checkpoints/*/checkpoint_*")), None)
+    return None
+
+
+def _cluster_processes(gem):
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(gem.home) in " ".join(process.info["cmdline"] or ()) and "ray" in " ".join(process.info["cmdline"])
+    ]
