@@ -1,4 +1,7 @@
-"""The dashboard's navigation, and nothing else: each page is one file under ``pages/``.
+"""The dashboard's navigation, and nothing else: each page is one file under ``screens/``.
+
+The folder is not called ``pages``: Streamlit takes a folder of that name as its older kind of navigation until this
+script has run once, and a link to a page would not be found when it is the first thing asked of a new server.
 
 Started by ``gem dashboard``, or by ``streamlit run dashboard/app.py``.
 """
@@ -10,7 +13,7 @@ st.logo(":material/diamond:", size="large")
 st.navigation(
     [
         st.Page(
-            "pages/compare.py",
+            "screens/compare.py",
             title="Versions",
             icon=":material/leaderboard:",
             url_path="versions",
@@ -18,7 +21,7 @@ st.navigation(
             help="Every trained version beside its base model and the champion: scores, verdicts, recent runs.",
         ),
         st.Page(
-            "pages/try_it.py",
+            "screens/try_it.py",
             title="Try it",
             icon=":material/compare_arrows:",
             url_path="try",

@@ -85,16 +85,23 @@ def browser(tmp_path_factory):
     started.quit()
 
 
-def wait_for(browser, text: str, where=None) -> None:
-    """Until the page, or the part of it that ``where`` reads, says something."""
+def wait_until(browser, happened, what: str) -> None:
+    """Until ``happened(browser)`` is true: the page is drawn part by part."""
     from selenium.common.exceptions import StaleElementReferenceException  # drawn anew while being read
     from selenium.webdriver.support.ui import WebDriverWait
 
-    def said(driver) -> bool:
-        return text in (where or body)(driver)
-
     waiting = WebDriverWait(browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
-    waiting.until(said, f"the page never said {text!r}")
+    waiting.until(happened, f"never came: {what}")
+
+
+def wait_for(browser, text: str, where=None) -> None:
+    """Until the page, or the part of it that ``where`` reads, says something."""
+    wait_until(browser, lambda driver: text in (where or body)(driver), repr(text))
+
+
+def charts(browser) -> int:
+    """How many charts are drawn."""
+    return len(browser.find_elements("css selector", "[data-testid='stVegaLiteChart'] .marks"))
 
 
 def body(browser) -> str:
@@ -110,6 +117,27 @@ def cells(browser) -> str:
     return "\n".join(table.get_attribute("textContent") for table in tables)
 
 
+def test_texts_are_embedded_with_two_versions(browser, address):
+    """Also a link into the site as the first thing asked of a new server: the order of these tests matters."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(f"{address}/try?left=v1&right=v2")
+    wait_for(browser, "Texts, one per line")
+    assert "not found" not in body(browser)
+    box = browser.find_element(By.TAG_NAME, "textarea")
+    box.send_keys(Keys.CONTROL, "a")
+    box.send_keys("The old fox sleeps here.\nThe quick owl sleeps there.\nNothing of the kind")
+    next(b for b in browser.find_elements(By.TAG_NAME, "button") if b.text.endswith("Compare")).click()
+    wait_for(browser, "Where they disagree most")
+    wait_until(browser, lambda driver: charts(driver) == 2, "two similarity charts")
+    wait_for(browser, "Nothing of the kind", cells)
+    box.send_keys(Keys.CONTROL, "a")
+    box.send_keys("alone")
+    next(b for b in browser.find_elements(By.TAG_NAME, "button") if b.text.endswith("Compare")).click()
+    wait_for(browser, "add a second line")
+
+
 def test_versions_and_their_changes_are_seen(browser, address):
     browser.get(address)
     wait_for(browser, "Recent runs")
@@ -120,22 +148,3 @@ def test_versions_and_their_changes_are_seen(browser, address):
         wait_for(browser, word, cells)
     assert "version=v4" in browser.current_url
     assert not [entry for entry in browser.get_log("browser") if "Uncaught" in entry["message"]]
-
-
-def test_texts_are_embedded_with_two_versions(browser, address):
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
-
-    browser.get(f"{address}/try?left=v1&right=v2")
-    wait_for(browser, "Texts, one per line")
-    box = browser.find_element(By.TAG_NAME, "textarea")
-    box.send_keys(Keys.CONTROL, "a")
-    box.send_keys("The old fox sleeps here.\nThe quick owl sleeps there.\nNothing of the kind")
-    next(b for b in browser.find_elements(By.TAG_NAME, "button") if b.text.endswith("Compare")).click()
-    wait_for(browser, "Where they disagree most")
-    assert len(browser.find_elements(By.CSS_SELECTOR, "[data-testid='stVegaLiteChart']")) == 2
-    wait_for(browser, "Nothing of the kind", cells)
-    box.send_keys(Keys.CONTROL, "a")
-    box.send_keys("alone")
-    next(b for b in browser.find_elements(By.TAG_NAME, "button") if b.text.endswith("Compare")).click()
-    wait_for(browser, "add a second line")

@@ -12,7 +12,7 @@ from gem_core.settings import Settings
 from gem_core.tracking import Tracking
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
-TRY = "pages/try_it.py"
+TRY = "screens/try_it.py"
 
 
 def open_app(page: str | None = None, **address: str | list[str]) -> AppTest:
