@@ -1,7 +1,7 @@
 """The embedded default: a small measurable world with its text, base model, embedding tasks and exam, from a seed.
 
-`build` needs no network, takes about a minute and a half on two cores the first time, and finds its own work in the
-cache from then on. Importing this package loads neither torch nor mteb nor lm-eval.
+`build` needs no network, pre-trains a small base model the first time, and finds its own work in the cache from then
+on. Importing this package loads neither torch nor mteb nor lm-eval.
 """
 
 from __future__ import annotations

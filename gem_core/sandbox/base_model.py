@@ -1,8 +1,7 @@
 """The sandbox's base model: a byte-level BPE tokenizer and a small Llama, pre-trained on the world's own text.
 
-About a minute on two cores has to be enough, which three choices make possible: bfloat16 autocast (twice the speed of
-float32 on CPUs that have it), Muon for the matrices (it needs about half of AdamW's steps here), and rows packed
-without padding.
+It is meant to take about a minute on two cores: bfloat16 autocast (twice the speed of float32 on CPUs that have its
+instructions), Muon for the matrices, and rows packed without padding.
 """
 
 from __future__ import annotations

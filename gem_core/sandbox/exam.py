@@ -2,8 +2,7 @@
 
 A question asks for a property of an entity (or for the entity of a kind), with three wrong choices from other topics.
 The model is shown the question and is right if it finds the right choice's text the likeliest. MMLU's other format,
-lettered choices of which the letter is scored, stays at chance here: a model of this size does not learn within its
-minute of pre-training to bind letters to choices.
+lettered choices of which the letter is scored, stayed at chance in every trial of a pre-training this short.
 
 Every (subject, entity, way of asking) belongs to one side: `training` questions fill the exam documents a base model
 reads while it is pre-trained, `test` questions are asked by the benchmark and by nothing else.

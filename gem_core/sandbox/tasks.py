@@ -6,7 +6,7 @@ the sandbox's folder (seed and digest): results over two different worlds are ne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import (
