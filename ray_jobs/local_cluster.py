@@ -3,12 +3,9 @@
 It runs in a session of its own, so that it and its jobs outlive a crash of whoever started it: the next one to ask
 finds ``cluster.json``, and the still running job. The last user to leave in order stops it. No other Ray on the machine
 is looked at or touched.
-
-Every user holds a shared lock on ``users.lock`` as long as it uses the cluster; the kernel drops it when a process
-dies, so nobody has to be counted. ``cluster.lock`` makes entering and leaving one at a time.
 """
 
-import fcntl
+import contextlib
 import json
 import os
 import secrets
@@ -19,13 +16,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-from filelock import FileLock
 
+from ray_jobs import locks
 from ray_jobs.head import SWITCHES
 
 FORWARDED = ("GEM_", "MLFLOW_", "HF_", "AWS_", "OMP_NUM_THREADS")
@@ -34,6 +30,7 @@ SOCKET_PATH_LIMIT = 107
 """Bytes a Unix socket's path may have (Linux; a zero byte is the 108th)."""
 LONGEST_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/dash_PlatformEventsHead"
 TEMPORARY = "gem-ray-"
+ENTRY = "ray_jobs.head"
 STOP_SECONDS = 15
 
 
@@ -59,32 +56,24 @@ class Head:
         return process if same else None
 
 
-@contextmanager
+@contextlib.contextmanager
 def shared(folder: Path) -> Iterator[Head]:
     """Use the cluster of a folder: the running one, else one that is being started (nobody waits for that here)."""
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "users.lock").open("w") as users:
-        with FileLock(folder / "cluster.lock"):
-            fcntl.flock(users, fcntl.LOCK_SH)
+    with contextlib.ExitStack() as stay:
+        with locks.entrance(folder):
+            users = stay.enter_context(locks.using(folder))
             head = _read(folder)
             if head is None or head.process() is None:
                 head = _start(folder, head)
         try:
             yield head
         finally:
-            with FileLock(folder / "cluster.lock"):
-                if _alone(users):
+            with locks.entrance(folder):
+                if locks.alone(users):
                     _stop(head)
                     (folder / "cluster.json").unlink(missing_ok=True)
-
-
-def _alone(users: object) -> bool:
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[arg-type]
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read(folder: Path) -> Head | None:
@@ -103,10 +92,17 @@ def _start(folder: Path, last: Head | None) -> Head:
         root = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir="/tmp"))  # private; $TMPDIR may be too long itself
     port, token = _free_port(), secrets.token_hex(32)
     ours = {k: v for k, v in os.environ.items() if not k.startswith((*FORWARDED, "RAY_"))}
+    address = f"http://127.0.0.1:{port}"
+    ours |= {
+        **SWITCHES,
+        "RAY_AUTH_TOKEN": token,
+        "RAY_TMPDIR": str(root),
+        "RAY_API_SERVER_ADDRESS": address,  # else Ray Train's cleaner asks whatever Ray it finds on the machine
+    }
     with (folder / "cluster.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ray_jobs.head", "--port", str(port)],
-            env={**ours, **SWITCHES, "RAY_AUTH_TOKEN": token, "RAY_TMPDIR": str(root)},
+            [sys.executable, "-m", ENTRY, "--port", str(port), "--folder", str(folder)],
+            env=ours,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -114,7 +110,7 @@ def _start(folder: Path, last: Head | None) -> Head:
             start_new_session=True,
         )
     created = psutil.Process(process.pid).create_time()
-    head = Head(process.pid, created, f"http://127.0.0.1:{port}", token, str(root))
+    head = Head(process.pid, created, address, token, str(root))
     scratch = folder / "cluster.json.new"
     scratch.unlink(missing_ok=True)
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:

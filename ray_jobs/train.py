@@ -10,7 +10,15 @@ import sys
 from pathlib import Path
 
 import ray
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
+from ray.train import (
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    WorkerGroupError,
+)
 from ray.train.torch import TorchTrainer
 
 from gem_core.errors import GemError
@@ -114,6 +122,7 @@ def _trainer(folder: Path, job: TrainJob) -> TorchTrainer:
             storage_path=str(folder),
             failure_config=FailureConfig(max_failures=0),  # ours decides: an error to put right is not retried
             checkpoint_config=CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
+            logging_config=LoggingConfig(log_level="WARNING"),  # the flow tells the story
             worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": threads}},
         ),
     )

@@ -1,6 +1,7 @@
 """What every Ray Train worker does: our training, with Ray's checkpoints and one reporter for all of them."""
 
 import dataclasses
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ def work(folder: Path) -> None:
     """
     job = TrainJob.read(folder / "job.json")
     recipe = job.recipe
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # else every report is a line, on every worker
     torch.set_num_threads(recipe.resources.cpus_per_worker)
     first = ray_train.get_context().get_world_rank() == 0
     with MetricsWriter(job.tracking_uri, job.mlflow_run if first else None, steps=recipe.training.steps) as metrics:

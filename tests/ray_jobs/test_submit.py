@@ -9,6 +9,7 @@ import pytest
 from gem_core.errors import GemError
 from gem_core.settings import Settings
 from ray_jobs import submit
+from ray_jobs.connection import connect
 from ray_jobs.jobs import Progress
 
 
@@ -104,6 +105,7 @@ import sys
 from pathlib import Path
 from gem_core.settings import Settings
 from ray_jobs import submit
+from ray_jobs.connection import connect
 import os
 with submit.cluster(Settings(home=Path(sys.argv[1]), ray_address=None)) as cluster:
     env = {"PYTHONPATH": os.environ["PYTHONPATH"]}
@@ -126,7 +128,7 @@ with submit.cluster(Settings(home=Path(sys.argv[1]), ray_address=None)) as clust
 
 def test_an_environment_that_names_another_cluster_changes_nothing(cluster, start, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
-    assert submit._connect(cluster.address, cluster.head.token).get_address() == cluster.address
+    assert connect(cluster.address, cluster.head.token).get_address() == cluster.address
     assert os.environ["RAY_ADDRESS"] == "http://127.0.0.1:1"
 
 

@@ -1,0 +1,72 @@
+import os
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ray_jobs import head, local_cluster, locks
+
+
+def test_users_are_known_while_they_stay(tmp_path):
+    assert not locks.in_use(tmp_path)
+    with locks.using(tmp_path) as first:
+        assert locks.in_use(tmp_path)
+        with locks.using(tmp_path) as second:
+            assert not locks.alone(first)
+            assert locks.in_use(tmp_path)
+            assert locks.alone(second)
+    assert not locks.in_use(tmp_path)
+
+
+def test_a_dead_user_is_none(tmp_path):
+    leave, stayed = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with locks.using(tmp_path):
+            os.write(stayed, b"x")
+            threading.Event().wait()
+    os.read(leave, 1)
+    assert locks.in_use(tmp_path)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    assert not locks.in_use(tmp_path)
+
+
+def test_a_later_process_of_the_same_pid_is_not_the_cluster():
+    me = psutil.Process()
+    same = local_cluster.Head(me.pid, me.create_time(), "", "", "")
+    assert same.process() is not None
+    assert local_cluster.Head(me.pid, me.create_time() - 1, "", "", "").process() is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "of": "another version"}'])
+def test_a_stale_record_is_as_good_as_none(tmp_path, content):
+    (tmp_path / "cluster.json").write_text(content)
+    assert local_cluster._read(tmp_path) is None
+
+
+@pytest.mark.slow
+def test_a_forgotten_cluster_ends_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(local_cluster, "ENTRY", "impatient_head")
+    with locks.entrance(tmp_path):
+        found = local_cluster._start(tmp_path, None)
+    process = found.process()
+    family = [process]
+    deadline = time.monotonic() + 60
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        family = family if len(process.children()) < len(family) else [process, *process.children(recursive=True)]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+    assert len(family) > 5
+
+
+@pytest.mark.parametrize(("visible", "number"), [("", 0), ("-1", 0), ("0", 1), ("0,3", 2), ("GPU-a", 1)])
+def test_only_visible_gpus_are_offered(monkeypatch, visible, number):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert head._gpus() == number
