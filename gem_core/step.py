@@ -16,6 +16,7 @@ from gem_core.attention_mask import Mask, for_network, visible
 from gem_core.batches import length_buckets, padded, share
 from gem_core.network import adapter_off, causal_lm, hidden_states, output_layer
 from gem_core.objectives import contrastive_loss, divergence, next_token_loss
+from gem_core.precision import computing
 from gem_core.read_out import special_states, view_mask
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class StepRunner:
     def run(self, batch: Batch, weights: Weights) -> Losses:
         """Forward and backward over the step's batch."""
         losses = Losses()
-        with torch.autocast(self._model.device.type, self._autocast, enabled=self._autocast is not None):
+        with computing(self._model.device, self._autocast):
             if weights.next_token > 0 or weights.divergence > 0:
                 self._language(batch, weights, losses)
             if weights.contrastive > 0 and len(batch.same) > 1:

@@ -24,6 +24,7 @@ from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.model import GemModel
 from gem_core.network import causal_lm, check_output_layer, hidden_states
+from gem_core.precision import computing, product_dtype
 from gem_core.schedule import contrastive_share, learning_rate
 from gem_core.step import Losses, StepRunner, Weights
 
@@ -128,7 +129,7 @@ class _Trainer:
         network = self.model.network.to(device).train()
         if settings.gradient_checkpointing:
             causal_lm(network).activation_checkpointing_enable({"use_reentrant": False})
-        autocast = _autocast(settings.precision, device)
+        autocast = product_dtype(settings.precision, device)
         self._log_scale = nn.Parameter(
             torch.tensor(math.log(contrastive.scale), device=device), requires_grad=contrastive.learn_scale
         )
@@ -144,7 +145,7 @@ class _Trainer:
         network, device, dtype = self.model.network, self.model.device, autocast or torch.float32
         model, known = causal_lm(network), min(self.model.special_ids)
         network.eval()
-        with torch.autocast(device.type, autocast, enabled=autocast is not None):
+        with computing(device, autocast):
             check_backend(
                 lambda ids, mask: hidden_states(network, ids.to(device), mask),
                 lambda seen: for_network(model.config, seen.to(device), dtype),
@@ -219,15 +220,6 @@ class _Trainer:
             report(StepReport(done, steps, metrics, folder))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """What matrix products compute in; weights and optimizer state stay float32."""
-    if precision == "auto":
-        # without AMX a CPU's bfloat16 products are no faster
-        fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if fast else None
-    return torch.bfloat16 if precision == "bfloat16" else None
 
 
 def _optimizer(trained: dict[str, nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
