@@ -173,8 +173,7 @@ class GemModel:
     @property
     def max_length(self) -> int:
         """Tokens of a text at most, with its special tokens."""
-        limits = [self.max_positions, self.tokenizer.model_max_length]
-        return int(min(limit for limit in limits if limit is not None))
+        return int(min(self.max_positions or self.tokenizer.model_max_length, self.tokenizer.model_max_length))
 
     @property
     def device(self) -> torch.device:
@@ -256,9 +255,8 @@ class GemModel:
         if not row:
             raise GemError("a blank prompt, and no BOS or EOS to begin with; write a few words")
         ids = torch.tensor([row], device=self.device)
-        model = causal_lm(self.network)
+        model, filler = causal_lm(self.network), self.tokenizer.pad_token_id
         own = model.generation_config
-        filler = self.tokenizer.pad_token_id
         sampling = (
             {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}
         )
