@@ -64,6 +64,7 @@ def test_a_forgotten_cluster_ends_by_itself(tmp_path, monkeypatch):
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
     assert len(family) > 5
+    local_cluster._clear(Path(found.folder))
 
 
 @pytest.mark.parametrize(("visible", "number"), [("", 0), ("-1", 0), ("0", 1), ("0,3", 2), ("GPU-a", 1)])
