@@ -1,10 +1,10 @@
-"""Progress of long steps: a bar on a terminal, a log line now and then elsewhere.
+"""Progress of long steps: a bar on a terminal, a line now and then elsewhere.
 
 A flow reports through :func:`report`; who runs the flow decides what is shown, with :func:`shown_on`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
@@ -22,18 +22,19 @@ class View(Protocol):
         """Show ``step`` at ``fraction`` (0 to 1); 1 completes it."""
 
 
-class LogLines:
-    """A line when a step begins, at each quarter, and when it ends: for log files and workers."""
+class Lines:
+    """A line when a step begins, at each quarter, and when it ends: for logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
         self._shown: dict[str, float] = {}
 
     def update(self, step: str, fraction: float, detail: str) -> None:
-        """Log if the step moved by a quarter or ended."""
+        """Write a line if the step moved by a quarter or ended."""
         before = self._shown.get(step, -1.0)
         if fraction - before >= 0.25 or (fraction >= 1.0 > before):
             self._shown[step] = fraction
-            log.info("%s %3.0f %% %s", step, 100 * fraction, detail)
+            self._write(f"{step} {fraction:4.0%}  {detail}".rstrip())
 
 
 class Bars:
@@ -57,16 +58,16 @@ def report(step: str, fraction: float, detail: str = "") -> None:
     """Tell whoever watches how far ``step`` has come."""
     view = _view.get()
     if view is None:
-        view = LogLines()
+        view = Lines(log.info)
         _view.set(view)
     view.update(step, fraction, detail)
 
 
 @contextmanager
 def shown_on(console: Console) -> Iterator[None]:
-    """Show progress on ``console``: bars if it is a terminal, log lines if it is not."""
+    """Show progress on ``console``: bars if it is a terminal, lines if it is not."""
     if not console.is_terminal:
-        token = _view.set(LogLines())
+        token = _view.set(Lines(lambda line: console.print(line, soft_wrap=True)))
         try:
             yield
         finally:

@@ -80,7 +80,9 @@ def start_record(run: Run) -> str:
     mlflow_run = tracking.start_run(run.recipe.name, f"seed-{run.recipe.seed}", tags)
     content = run.recipe.model_dump(mode="json")
     # Parameters cannot be changed later, and a rerun may ask for other resources: those are only in recipe.yaml.
-    tracking.log_params(mlflow_run, {key: content[key] for key in content.keys() - {"gates", "description", "resources"}})
+    tracking.log_params(
+        mlflow_run, {key: content[key] for key in content.keys() - {"gates", "description", "resources"}}
+    )
     tracking.log_dict(mlflow_run, content, "recipe.yaml")
     return mlflow_run
 

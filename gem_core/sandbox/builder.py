@@ -28,7 +28,7 @@ EXAM_QUESTIONS = 6
 _PROSE_TOKENS, _EXAM_TOKENS = 28, 105
 """Mean length of a prose text and of an exam document in tokens, to draw about as many texts as are read."""
 
-_EXAM_ROWS = 0.2
+_EXAM_ROWS = 0.1
 """Share of exam documents in the fine-tuning rows, over training entities only."""
 
 
@@ -60,7 +60,7 @@ def pretraining_texts(world: World, spec: SandboxSpec) -> list[str]:
     prose = int(tokens * (1 - spec.exam_share) / _PROSE_TOKENS) + 1
     exams = int(tokens * spec.exam_share / _EXAM_TOKENS) + 1
     texts = [training_text(rng, world, world.entities) for _ in range(prose)]
-    texts += [exam_document(rng, world, world.entities, EXAM_QUESTIONS) for _ in range(exams)]
+    texts += [exam_document(rng, EXAM_QUESTIONS) for _ in range(exams)]
     rng.shuffle(texts)
     return texts
 
@@ -70,9 +70,7 @@ def fine_tuning_rows(world: World, spec: SandboxSpec) -> list[str]:
     rng = random.Random(f"fine-tuning-{world.seed}")
     entities = world.training_entities
     return [
-        exam_document(rng, world, entities, EXAM_QUESTIONS)
-        if rng.random() < _EXAM_ROWS
-        else training_text(rng, world, entities)
+        exam_document(rng, EXAM_QUESTIONS) if rng.random() < _EXAM_ROWS else training_text(rng, world, entities)
         for _ in range(spec.training_rows)
     ]
 

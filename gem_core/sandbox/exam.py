@@ -1,26 +1,26 @@
 """The exam: multiple-choice questions over the world, scored as lm-eval's `mmlu_continuation` scores MMLU's.
 
-A question asks for a property of an entity (or for the entity of a kind), with three wrong choices from other topics.
-The model is shown the question and is right if it finds the right choice's text the likeliest. MMLU's other format,
-lettered choices of which the letter is scored, stayed at chance in every trial of a pre-training this short.
+A question names a word of one topic and asks for another word of it, with three wrong choices from other topics: what
+belongs together is what this world's text teaches. The model is shown the question and is right if it finds the right
+choice's text the likeliest. MMLU's other format, lettered choices of which the letter is scored, stayed at chance in
+every trial of a pre-training this short (docs/decisions.md).
 
-Every (subject, entity, way of asking) belongs to one side: `training` questions fill the exam documents a base model
-reads while it is pre-trained, `test` questions are asked by the benchmark and by nothing else.
+Every (subject, way of asking, word asked about) belongs to one side: `training` questions fill the exam documents a
+base model reads while it is pre-trained, `test` questions are asked by the benchmark and by nothing else.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from string import Formatter
+from typing import Literal
 
 from gem_core.sandbox.vocabulary import TOPICS
 from gem_core.sandbox.wordings import QUESTIONS
-from gem_core.sandbox.world import Entity, World, values
+from gem_core.sandbox.world import values
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+TEST_SHARE = 0.25
 SUBJECTS: tuple[str, ...] = tuple(QUESTIONS)
 _PROPERTY = {"kinds": "kind", "places": "place", "activities": "activity", "materials": "material", "fields": "field"}
 
@@ -43,32 +43,27 @@ def description(subject: str) -> str:
     return f"The following are questions (with answers) about {subject}.\n\n"
 
 
-def ways(subject: str, entity: Entity, side: Literal["training", "test"]) -> tuple[str, ...]:
-    """The ways of asking about `entity` in `subject` that belong to `side`: two of six are kept for the test."""
-    order = list(QUESTIONS[subject])
-    random.Random(f"ways-{subject}-{entity.name}").shuffle(order)
-    return tuple(order[:2] if side == "test" else order[2:])
+def side_of(subject: str, way: str, cue: str) -> Literal["training", "test"]:
+    """The side of the split on which `subject` is asked `way` about the word `cue`: a quarter is kept for the test."""
+    return "test" if random.Random(f"{subject}-{way}-{cue}").random() < TEST_SHARE else "training"
 
 
-def ask(rng: random.Random, world: World, subject: str, entity: Entity, side: Literal["training", "test"]) -> Question:
-    """A question of `subject` to which `entity` or one of its properties is the answer."""
-    others = rng.sample([topic for topic in range(len(TOPICS)) if topic != entity.topic], k=3)
-    way = rng.choice(ways(subject, entity, side))
-    if subject == "members":
-        text = way.format(x=rng.choice(entity.facts["kind"]))
-        right = entity.name
-        wrong = [rng.choice(world.of_topic(topic)).name for topic in others]
-    else:
-        text = way.format(n=entity.name)
-        name = _PROPERTY[subject]
-        right = rng.choice(entity.facts[name])
-        wrong = [rng.choice(rng.choice(values(topic, name))) for topic in others]
+def ask(rng: random.Random, subject: str, side: Literal["training", "test"]) -> Question:
+    """A question of `subject` that belongs to `side`."""
+    topic, *others = rng.sample(range(len(TOPICS)), k=4)
+    while True:
+        way = rng.choice(QUESTIONS[subject])
+        (cue_name,) = (name for _, name, _, _ in Formatter().parse(way) if name)
+        cue = rng.choice(rng.choice(values(topic, cue_name)))
+        if side_of(subject, way, cue) == side:
+            break
+    asked = _PROPERTY[subject]
+    right, *wrong = (rng.choice(rng.choice(values(one, asked))) for one in (topic, *others))
     answer = rng.randrange(4)
-    return Question(text, (*wrong[:answer], right, *wrong[answer:]), answer)
+    return Question(way.format(**{cue_name: cue}), (*wrong[:answer], right, *wrong[answer:]), answer)
 
 
-def exam_document(rng: random.Random, world: World, entities: Sequence[Entity], questions: int) -> str:
-    """A solved exam over `entities` in one subject, as long as a `questions - 1`-shot context."""
+def exam_document(rng: random.Random, questions: int) -> str:
+    """A solved exam in one subject, as long as a `questions - 1`-shot context."""
     subject = rng.choice(SUBJECTS)
-    asked = (ask(rng, world, subject, rng.choice(entities), "training").solved() for _ in range(questions))
-    return description(subject) + "\n\n".join(asked)
+    return description(subject) + "\n\n".join(ask(rng, subject, "training").solved() for _ in range(questions))

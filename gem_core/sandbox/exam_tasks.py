@@ -38,7 +38,7 @@ def make_exam(world: World, questions_per_subject: int) -> dict[str, dict[str, l
     for subject in SUBJECTS:
         found: dict[str, Question] = {}
         for _ in range(50 * (questions_per_subject + SHOTS)):
-            question = ask(rng, world, subject, rng.choice(world.entities), "test")
+            question = ask(rng, subject, "test")
             found.setdefault(f"{question.question}{question.choices}", question)
             if len(found) == questions_per_subject + SHOTS:
                 break

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-VERSION = 1
+VERSION = 3
 """Raised whenever a change of this package changes what a seed yields, so that no stale cache is found."""
 
 EMBEDDING_TASKS: tuple[str, ...] = (
@@ -35,11 +35,11 @@ class ModelSize:
 
     vocabulary: int = 2048
     width: int = 128
-    layers: int = 4
+    layers: int = 3
     heads: int = 4
     feed_forward: int = 384
-    steps: int = 400
-    rows_per_step: int = 8
+    steps: int = 1200
+    rows_per_step: int = 4
     row_length: int = 256
     """Tokens of a packed row; an exam of six questions has about 190."""
 

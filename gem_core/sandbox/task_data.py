@@ -91,17 +91,19 @@ def _labelled(rng: random.Random, world: World, per_topic: int) -> list[Row]:
 
 
 def _paraphrases(rng: random.Random, world: World, count: int) -> list[Row]:
-    """Pairs that say the same of the same entity (label 1), or something else of a neighbour in its topic (label 0)."""
+    """Pairs that say the same of the same entity (label 1), or something else of another one (label 0).
+
+    Of the others, every second is a neighbour in the same topic.
+    """
+    entities = world.held_out_entities
     rows: list[Row] = []
     for index in range(count):
-        first = rng.choice(world.held_out_entities)
+        first = second = rng.choice(entities)
         stated = rng.sample(STATED, k=2)
         same = index % 2 == 0
-        second = first
         if not same:
-            second = rng.choice(
-                [entity for entity in world.of_topic(first.topic) if entity.held_out and entity != first]
-            )
+            near = index % 4 == 1
+            second = rng.choice([one for one in entities if one != first and (one.topic == first.topic) == near])
         rows.append(
             {"sentence1": _text(rng, first, stated), "sentence2": _text(rng, second, stated), "label": int(same)}
         )
