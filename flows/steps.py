@@ -133,7 +133,7 @@ def train(run: Run, data: PreparedData, mlflow_run: str, ray: Cluster) -> Traine
             tracking_uri=run.settings.mlflow_uri,
         )
         job.write(run.folder / "job.json")
-        _work(ray, "ray_jobs.train", run.folder, run.training_key, "training")
+        _work(ray, "ray_jobs.train", run.folder, run.training_key, "training", threads=1)
     trained = Trained.find(run.folder)
     if trained is None:
         raise GemError(f"the training left no model in {run.folder}: look at the job's log, then run again")
@@ -160,15 +160,11 @@ def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Sc
         return known
     with run.watch.step(step):
         path = run.folder / f"evaluate-{role}-{digest[:12]}.json"
-        resources = run.recipe.resources
-        job = EvaluateJob(
-            models=(ModelToScore(folder=folder, reference=role),),
-            evaluation=run.recipe.evaluation,
-            home=run.settings.home,
-            threads=resources.workers * resources.cpus_per_worker,
-        )
+        threads = run.recipe.resources.workers * run.recipe.resources.cpus_per_worker
+        model = ModelToScore(folder=folder, reference=role)
+        job = EvaluateJob(models=(model,), evaluation=run.recipe.evaluation, home=run.settings.home, threads=threads)
         job.write(path)
-        _work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}", step)
+        _work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}", step, threads=threads)
     scores = Evaluated.read(EvaluateJob.result_path(path)).scores[role]
     run.watch.add("scoring", scores.seconds)
     report(step, 1.0, f"{len(scores.tasks)} scores")
@@ -265,8 +261,11 @@ def _publish(run: Run, version: Version, comparison: Comparison, verdict: GateRe
     tracking.log_text(version.run_id, card, "model_card.md")
 
 
-def _work(ray: Cluster, module: str, argument: Path, job_id: str, step: str) -> None:
-    """Run a job to its end and show its progress. An interrupt cancels it; its checkpoints stay."""
+def _work(ray: Cluster, module: str, argument: Path, job_id: str, step: str, *, threads: int) -> None:
+    """Run a job to its end and show its progress. An interrupt cancels it; its checkpoints stay.
+
+    OpenMP's threads are set for the job's own process: by default it takes every core, beside the workers.
+    """
     log = get_run_logger()
 
     def show(line: str) -> None:
@@ -277,7 +276,7 @@ def _work(ray: Cluster, module: str, argument: Path, job_id: str, step: str) -> 
             log.info("%s: %s", step, line)
 
     report(step, 0.0, "starting")
-    attempt = submit(ray, module, [argument], job_id, again=True)
+    attempt = submit(ray, module, [argument], job_id, env={"OMP_NUM_THREADS": str(threads)}, again=True)
     try:
         follow(ray, attempt, show)
     except KeyboardInterrupt:

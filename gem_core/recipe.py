@@ -1,7 +1,7 @@
 """The description of a post-training run: frozen, validated, digestible.
 
-A recipe is what a team keeps in version control. It holds every choice of the GEM method (arXiv 2506.04344) that changes
-a result and nothing about the machine it runs on, except ``resources``, which changes no result.
+A recipe is what a team keeps in version control. It holds every choice of the GEM method (arXiv 2506.04344) that
+changes a result and nothing about the machine it runs on, except ``resources``, which changes no result.
 Loading, overriding and printing one is in :mod:`gem_core.recipe_files`.
 """
 
@@ -85,7 +85,7 @@ class Contrastive(Section):
     """Self-supervised contrastive loss: two views of a text by dropping prefix tokens (paper, section 3.3)."""
 
     rows: Literal["all", "special", "none"] = "all"
-    """Which rows of a batch take part: the paper's 20 % with specials are few negatives; ``none`` turns the loss off."""
+    """Which rows of a batch take part: the paper's 20 % are few negatives; ``none`` turns the loss off."""
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Share of prefix tokens dropped."""
     views: Literal["both", "one"] = "both"
@@ -213,7 +213,7 @@ class Resources(Section):
     workers: PositiveInt = 1
     """Data-parallel Ray Train workers."""
     cpus_per_worker: PositiveInt = 1
-    """Also the number of torch threads a worker (two workers spinning two threads on two cores slow each other fivefold)."""
+    """Also the torch threads a worker: two workers of two threads on two cores slow each other down fivefold."""
     gpus_per_worker: float = Field(default=0, ge=0)
     """GPUs a worker."""
     max_failures: int = Field(default=2, ge=0)
@@ -260,7 +260,7 @@ class Recipe(Section):
             )
         if self.adaptation.method == "full" and self.objective.keep_language > 0:
             raise ValueError(
-                "objective.keep_language needs adaptation.method=lora: the base is the same weights with the adapter off"
+                "objective.keep_language needs adaptation.method=lora: the base is the weights with the adapter off"
             )
         names = [gate.name for gate in self.gates]
         if len(set(names)) < len(names):

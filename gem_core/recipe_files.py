@@ -21,7 +21,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         overrides: ``key.path=value``, the value in YAML; a number in the path indexes a list.
 
     Raises:
-        GemError: the file cannot be read, or a key or value does not fit; names each key, its value and what is allowed.
+        GemError: the file cannot be read, or a key or value does not fit; names key, value and what is allowed.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GEM_", frozen=True, extra="ignore")
 
     home: Path = Path.home() / ".gem"
-    """``GEM_HOME``: where runs, caches and the default MLflow store live. A shared folder when jobs run on a cluster."""
+    """``GEM_HOME``: runs, caches and the default MLflow store. A shared folder when jobs run on a cluster."""
 
     tracking_uri: str | None = Field(default=None, validation_alias=AliasChoices("MLFLOW_TRACKING_URI", "tracking_uri"))
     """``MLFLOW_TRACKING_URI``: the MLflow server. Default: the SQLite store ``<home>/mlflow.db``."""

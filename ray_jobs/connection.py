@@ -74,8 +74,16 @@ def cluster(settings: Settings) -> Iterator[Cluster]:
     """The cluster of the settings, else a local one that lives as long as somebody uses it.
 
     A local cluster starts in the background: enter early and let it come up beside other work.
+
+    Raises:
+        GemError: Jobs on another machine could not reach the MLflow store.
     """
     if settings.ray_address:
+        if not settings.mlflow_uri.startswith(("http://", "https://")):
+            raise GemError(
+                f"jobs at {settings.ray_address} cannot write to {settings.mlflow_uri}: set MLFLOW_TRACKING_URI to an "
+                "MLflow server that the cluster reaches"
+            )
         yield Cluster(settings.ray_address.rstrip("/"))
         return
     folder = settings.home / "ray"

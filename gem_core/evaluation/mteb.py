@@ -113,7 +113,7 @@ class EmbeddingTasks:
 
             (task,) = embedding_tasks(self.sandbox, [name])
             return task
-        return mteb.get_task(name, languages=list(self.languages))
+        return mteb.get_task(name, languages=list(self.languages), exclusive_language_filter=True)
 
 
 class EmbeddingSuite:

@@ -133,10 +133,16 @@ def test_an_environment_that_names_another_cluster_changes_nothing(cluster, star
 
 
 def test_a_cluster_out_of_reach_is_one_line():
-    settings = Settings(ray_address="http://127.0.0.1:1")
+    settings = Settings(ray_address="http://127.0.0.1:1", tracking_uri="http://127.0.0.1:1")
     with submit.cluster(settings) as far, pytest.raises(GemError, match="GEM_RAY_ADDRESS") as caught:
         submit.submit(far, "trivial_job", [], "never")
     assert "\n" not in str(caught.value)
+
+
+def test_a_remote_cluster_needs_a_store_it_can_reach(tmp_path):
+    settings = Settings(home=tmp_path, ray_address="http://127.0.0.1:1", tracking_uri=None)
+    with pytest.raises(GemError, match="MLFLOW_TRACKING_URI"), submit.cluster(settings):
+        pass
 
 
 def test_the_cluster_listens_on_loopback_only_and_asks_for_its_token(cluster, home):
