@@ -37,7 +37,7 @@ def run(monkeypatch, capsys, tmp_path):
         (["encode", "./nowhere", "a text"], "./nowhere does not exist"),
         (["encode", "models:/sandbox", "a text"], "models:/NAME/VERSION or models:/NAME@ALIAS"),
         (["encode", "sandbox:one", "a text"], "sandbox:SEED with a whole number"),
-        (["evaluate", "sandbox:0"], "give either --suite NAME"),
+        (["evaluate", "sandbox:2"], "give either --suite NAME"),
         (["promote", "nobody", "1"], "nobody"),
         (["history", "nobody"], "nobody"),
         (["rollback", "nobody"], "nobody"),
@@ -58,7 +58,7 @@ def test_no_text_is_said(run, monkeypatch, tmp_path):
     empty.write_text("\n  \n")
     with empty.open() as lines:
         monkeypatch.setattr(sys, "stdin", lines)
-        status, _, err = run("encode", "sandbox:0")
+        status, _, err = run("encode", "sandbox:2")
     assert (status, "no text to embed" in err) == (1, True)
 
 

@@ -31,7 +31,7 @@ def settings(gem):
 def test_a_run_ends_with_a_judged_version_and_its_lineage(first, settings):
     version = Registry(settings).get("sandbox", first["version"])
     assert version.digest == first["digest"]
-    assert version.lineage.base_model == "sandbox:0"
+    assert version.lineage.base_model == "sandbox:2"
     assert version.lineage.recipe["training"]["steps"] == 40
     assert version.lineage.data_digest
     assert version.lineage.flow_run
@@ -79,9 +79,9 @@ def test_the_version_embeds_and_generates_by_its_registry_name(gem, first):
 
 def test_known_scores_are_compared_without_measuring(gem, first):
     begin = time.monotonic()
-    ended = gem("compare", "sandbox:0", f"models:/sandbox/{first['version']}", "--suite", "sandbox", "--json")
+    ended = gem("compare", "sandbox:2", f"models:/sandbox/{first['version']}", "--suite", "sandbox", "--json")
     compared = json.loads(ended.stdout)
-    assert compared["sandbox:0"]["model"] == first["comparison"]["baseline"]["model"]
+    assert compared["sandbox:2"]["model"] == first["comparison"]["baseline"]["model"]
     assert compared[f"models:/sandbox/{first['version']}"]["model"] == first["digest"]
     assert time.monotonic() - begin < 60
 
