@@ -45,6 +45,7 @@ class Gem:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_take_interrupts,
         )
 
     def __call__(self, *arguments, timeout=400) -> subprocess.CompletedProcess:
@@ -71,6 +72,11 @@ class Gem:
         """Arguments of a short run of the sandbox recipe."""
         settings = [part for override in (*SHORT, *overrides) for part in ("--set", override)]
         return ("run", "sandbox", *settings, "--json")
+
+
+def _take_interrupts():
+    """Undo what a shell does to background jobs, where the tests may run: there SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
