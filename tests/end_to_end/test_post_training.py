@@ -133,7 +133,7 @@ def _checkpoint(gem, seed):
     """A finished checkpoint of the run with this seed."""
     for job in gem.home.glob("runs/*/job.json"):
         if json.loads(job.read_text())["recipe"]["seed"] == seed:
-            return next(iter(job.parent.glob("checkpoints/*/checkpoint_*")), None)
+            return next(iter(job.parent.glob("checkpoints/checkpoint_*")), None)
     return None
 
 
