@@ -65,12 +65,12 @@ def test_lm_eval_runs_the_group(sandbox):
 
 
 @pytest.mark.slow
-def test_the_full_base_model_knows_its_world(tmp_path):
+def test_the_full_base_model_knows_its_world(sandbox_home):
     import lm_eval
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    full = build(tmp_path, seed=0)
+    full = build(sandbox_home, seed=2)
     results = lm_eval.simple_evaluate(
         HFLM(pretrained=str(full.base_model), device="cpu", batch_size=64),
         tasks=[LANGUAGE_GROUP],
