@@ -273,8 +273,12 @@ class Recipe(Section):
 
     def training_digest(self) -> str:
         """64 hex digits over what shapes the weights: evaluation, gates and promotion may change without retraining."""
+        return _digest(self.shaping())
+
+    def shaping(self) -> dict[str, Any]:
+        """The part that shapes the weights, as JSON: what a trained model keeps of its recipe."""
         fields = {"seed", "special_tokens", "adaptation", "data", "objective", "training"}
-        return _digest(self.model_dump(mode="json", include=fields))
+        return self.model_dump(mode="json", include=fields)
 
 
 def _digest(content: dict[str, Any]) -> str:

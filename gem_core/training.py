@@ -101,8 +101,7 @@ def train(
     seconds = time.monotonic() - started
     digest = None
     if data_parallel.rank() == 0:
-        shaping = {"seed", "special_tokens", "adaptation", "data", "objective", "training"}
-        trainer.model.save(output, recipe=recipe.model_dump(mode="json", include=shaping))
+        trainer.model.save(output, recipe=recipe.shaping())
         digest = content_digest(output)
     return TrainingResult(recipe.training.steps, seconds, tokens, data_parallel.from_first(digest), metrics)
 

@@ -1,7 +1,5 @@
 """The libraries' own tasks, found by name on the hub, over a real model."""
 
-import os
-
 import pytest
 
 from gem_core.evaluation.run import cached, evaluate
@@ -11,10 +9,7 @@ from gem_core.recipe import BaseModelSource, Evaluation, Gate
 from gem_core.settings import Settings
 from gem_core.sources import resolve
 
-pytestmark = [
-    pytest.mark.hub,
-    pytest.mark.skipif("HF_ENDPOINT" not in os.environ, reason="HF_ENDPOINT names no hub with the public data sets"),
-]
+pytestmark = pytest.mark.hub
 
 EVALUATION = Evaluation.model_validate(
     {
