@@ -70,8 +70,8 @@ def fill(home: Path) -> Store:
             run_id,
             lineage(base, seed),
             who="tests",
-            scores=metrics(candidate),
-            baseline=metrics(baseline),
+            scores=candidate.points(),
+            baseline=baseline.points(),
         )
         report = judge(candidate, baseline, champion, GATES)
         content = report.model_dump(mode="json")
@@ -110,11 +110,6 @@ def scored(digest: str, embedding: float, language: float, missing: str | None =
     )
     reasons = {f"embedding.{missing}": "its data could not be read"} if missing else {}
     return Scores(model=digest, reference="tests", tasks=tasks, missing=reasons)
-
-
-def metrics(scores: Scores) -> dict[str, float]:
-    names = ["embedding", "language", *(f"{score.kind}.{score.task}" for score in scores.tasks)]
-    return {name: value for name in names if (value := scores.value(name)) is not None}
 
 
 def lineage(base: ResolvedModel, seed: int) -> Lineage:
