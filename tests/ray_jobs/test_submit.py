@@ -189,7 +189,8 @@ def test_a_killed_head_takes_its_processes_along_and_is_replaced(tmp_path):
         process = own.head.process()
         family = process.children(recursive=True)
         process.kill()
-        _, alive = psutil.wait_procs([process, *family], timeout=20)
+        # Ray's agents notice at once, then try for up to a minute to tell the dead head why they end
+        _, alive = psutil.wait_procs([process, *family], timeout=90)
         assert not alive
         with pytest.raises(GemError, match="lost"):
             submit.follow(own, "none", lambda line: None)
