@@ -29,7 +29,7 @@ demo: $(STAMP) ## Fine-tune, score, register, judge and promote a small model, e
 	@$(BIN)/gem demo $(ARGS)
 
 test: $(STAMP) ## Run the tests in JOBS=2 processes; ARGS="-k mask" picks some
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the walls between the packages
 	@$(BIN)/ruff check .

@@ -10,7 +10,8 @@ from flows import environment
 environment.prepare()
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # more threads than cores: those that wait must not spin
 
-TESTS = Path(__file__).parent
+DEAR = ("tests/end_to_end/", "tests/ray_jobs/")
+"""Folders whose tests share a whole sandbox, or a cluster."""
 NEEDS = {
     "hub": (lambda: "HF_ENDPOINT" in os.environ, "HF_ENDPOINT names no hub with the public data sets"),
     "gpu": (lambda: _cuda(), "no CUDA device"),
@@ -18,24 +19,30 @@ NEEDS = {
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what this machine lacks, with the reason; keep together what shares something dear, the longest first."""
+    """Skip what this machine lacks, with the reason; put first what takes longest."""
     for name, (there, reason) in NEEDS.items():
         marked = [item for item in items if item.get_closest_marker(name)]
         if marked and not there():
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=reason))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_company(item)))
-    first = ("sandbox", "ray_jobs")
-    items.sort(key=lambda item: first.index(_company(item)) if _company(item) in first else len(first))
+    items.sort(key=lambda item: _company(item.nodeid) not in DEAR)
 
 
-def _company(item) -> str:
-    """Names the tests that one process of a parallel session runs, so that each costly fixture is made once."""
-    if "sandbox_home" in item.fixturenames:
-        return "sandbox"
-    folder = item.path.relative_to(TESTS).parts[0]
-    return folder if folder == "ray_jobs" else item.path.relative_to(TESTS).as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let each file, and each folder whose tests share something dear, run in one of the parallel processes."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByCompany(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _company(nodeid)
+
+    return ByCompany(config, log)
+
+
+def _company(nodeid) -> str:
+    path = nodeid.partition("::")[0]
+    return next((folder for folder in DEAR if path.startswith(folder)), path)
 
 
 def _cuda() -> bool:
