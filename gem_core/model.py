@@ -193,7 +193,8 @@ class GemModel:
         """Embeddings [N, D] in the order of the texts.
 
         Each distinct text is computed once, in batches of similar length. A text longer than ``max_length`` is cut so
-        that its special tokens still fit. A blank text is embedded as the special tokens (and BOS) alone.
+        that its special tokens still fit. A blank text is embedded as the special tokens alone (after BOS, where the
+        tokenizer begins a text with it).
 
         Args:
             texts: At least one.
@@ -212,7 +213,7 @@ class GemModel:
         if room < 1:
             raise GemError(f"max_length={max_length} leaves no room beside {len(special)} special tokens; raise it")
         distinct = list(dict.fromkeys(texts))
-        rows = [row + special for row in text_tokens(self.tokenizer, distinct, room)]
+        rows = [row + special for row in text_tokens(self.tokenizer, distinct, room, blank=bool(special))]
         if not all(rows):
             raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: too little memory shows at once
