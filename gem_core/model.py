@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from gem_core import model_folder
 from gem_core.batches import padded
+from gem_core.encoding import CALL_TOKENS, calls, read_only_last
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.network import causal_lm, hidden_states, load_network, load_tokenizer, with_adapter
@@ -198,7 +199,7 @@ class GemModel:
 
         Args:
             texts: At least one.
-            batch_size: Texts a batch.
+            batch_size: Texts a batch at most; fewer where padding would cost more than another batch.
             max_length: Tokens a text, special tokens included.
             normalize: To length 1.
             progress: Called with texts done and all (distinct) texts.
@@ -216,13 +217,12 @@ class GemModel:
         rows = [row + special for row in text_tokens(self.tokenizer, distinct, room, blank=bool(special))]
         if not all(rows):
             raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: too little memory shows at once
-        embeddings = np.empty((len(rows), self.dimension), dtype=np.float32)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
+        embeddings, done = np.empty((len(rows), self.dimension), dtype=np.float32), 0
+        for chosen in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(self.device.type)):
             embeddings[chosen] = self._embed([rows[i] for i in chosen], len(special), normalize)
+            done += len(chosen)
             if progress is not None:
-                progress(begin + len(chosen), len(order))
+                progress(done, len(rows))
         place = {text: i for i, text in enumerate(distinct)}
         return embeddings[[place[text] for text in texts]]
 
@@ -230,7 +230,8 @@ class GemModel:
         ids, lengths = (torch.from_numpy(part).to(self.device) for part in padded(rows, filler=0))
         model = causal_lm(self.network)
         mask = view_mask(model.config, lengths, count, ids.shape[1], model.dtype)
-        states = hidden_states(self.network, ids, mask).float()
+        with read_only_last(model, lengths, count or int(self.read_out == "last"), ids.shape[1]):
+            states = hidden_states(self.network, ids, mask).float()
         if count:
             read = special_states(states, lengths, count, self.pooling)
         else:
