@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from peft import PeftModel
 
+
 class Activation:
     """Where the special tokens of the running forward pass stand; the adapter's layers all ask the same one."""
 

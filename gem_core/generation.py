@@ -73,9 +73,7 @@ def read(model: GemModel, text: str) -> Reading:
 
 
 @torch.inference_mode()
-def generate(
-    model: GemModel, prompt: str | Reading, *, max_new_tokens: int, temperature: float, seed: int
-) -> str:
+def generate(model: GemModel, prompt: str | Reading, *, max_new_tokens: int, temperature: float, seed: int) -> str:
     """See :meth:`gem_core.model.GemModel.generate`."""
     from transformers import GenerationConfig
 
