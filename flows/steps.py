@@ -200,6 +200,7 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
             mlflow_run,
             lineage.gather(run, data, trained, comparison.champion_version),
             who=getpass.getuser(),
+            digest=trained.digest,
             scores=comparison.candidate.points(),
             baseline=comparison.baseline.points(),
         )

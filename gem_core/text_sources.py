@@ -70,6 +70,13 @@ def pin(source: TextSource, settings: Settings) -> PinnedSource:
     return PinnedSource(name, revision, source.split, source.column, source.rows)
 
 
+def data_license(source: PinnedSource) -> str | None:
+    """The licence that the card of a hub data set states at this revision; None for files, or where none is stated."""
+    if source.source.startswith("sandbox:") or Path(source.source).suffix in READERS:
+        return None
+    return hub.data_license(source.source, source.revision)
+
+
 def load(source: PinnedSource, settings: Settings, *, seed: int) -> tuple[Dataset, np.ndarray]:
     """Load a source's texts and draw its rows.
 

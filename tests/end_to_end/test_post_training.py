@@ -88,8 +88,9 @@ def test_known_scores_are_compared_without_measuring(gem, first):
     begin = time.monotonic()
     ended = gem("compare", "sandbox:2", f"models:/sandbox/{first['version']}", "--suite", "sandbox", "--json")
     compared = json.loads(ended.stdout)
-    assert compared["sandbox:2"]["model"] == first["comparison"]["baseline"]["model"]
-    assert compared[f"models:/sandbox/{first['version']}"]["model"] == first["digest"]
+    assert compared["first"]["digest"] == first["comparison"]["baseline"]["model"]
+    assert compared["second"]["digest"] == first["digest"]
+    assert {row["level"] for row in compared["comparison"]["rows"]} == {"average", "task", "part"}
     assert time.monotonic() - begin < 60
 
 
