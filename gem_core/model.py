@@ -237,10 +237,10 @@ class GemModel:
         rows = [row + special for row in text_tokens(self.tokenizer, distinct, room, blank=bool(special))]
         if not all(rows):
             raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
-        embeddings = np.empty((len(rows), min(size or self.dimension, self.dimension)), dtype=np.float32)
-        done = 0
+        width, done = min(size or self.dimension, self.dimension), 0
+        embeddings = np.empty((len(rows), width), dtype=np.float32)
         for chosen in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(self.device.type)):
-            read = self._embed([rows[i] for i in chosen], len(special))[:, :size]
+            read = self._embed([rows[i] for i in chosen], len(special))[:, :width]
             embeddings[chosen] = (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
             done += len(chosen)
             if progress is not None:
