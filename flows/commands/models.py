@@ -104,9 +104,12 @@ def evaluation_of(suite: str | None, tasks: str | None) -> Evaluation:
         raise GemError("give either --suite NAME (a recipe whose tasks to use) or --tasks A,B")
     if suite is not None:
         return recipes.load(suite).evaluation
-    from gem_core.evaluation.catalogue import sort_tasks
+    from gem_core.evaluation.catalogue import sort_tasks, split_names
 
-    embedding, language = sort_tasks([name for name in (part.strip() for part in (tasks or "").split(",")) if name])
+    names = split_names(tasks or "")
+    if not names:
+        raise GemError("--tasks names no task; for example --tasks STSBenchmark,arc_easy")
+    embedding, language = sort_tasks(names)
     return Evaluation(
         sandbox=0 if any(name.lower().startswith("sandbox") for name in (*embedding, *language)) else None,
         embedding=EmbeddingEvaluation(tasks=embedding),
