@@ -17,8 +17,8 @@ Special tokens see the whole prefix and themselves and are blind to each other; 
 the first special token, so that what it knows of the prefix passed through them; a pad sees itself, because a token
 that sees nothing turns into NaN. With one special token and no suffix this is the plain causal triangle.
 
-``blind=False`` lets special tokens see those before them, ``bottleneck=False`` lets the suffix see the prefix (a control:
-with both off a row is plain causal), and a ``hidden`` token is seen by itself alone.
+``blind=False`` lets special tokens see those before them, ``bottleneck=False`` lets the suffix see the prefix (a
+control: with both off a row is plain causal), and a ``hidden`` token is seen by itself alone.
 
 A mask is handed over as additive floats, dense: boolean masks are read as +1 by ``eager`` attention. Only
 ``flex_attention`` gets a ``BlockMask``, and FlashAttention, which heeds no mask, is refused one.
@@ -184,9 +184,7 @@ def check_backend(
     row = torch.randint(vocabulary, (width,), generator=generator)
     row[first:after] = torch.tensor(ids)
     other = (row + 1 + torch.randint(vocabulary - 1, (width,), generator=generator)) % vocabulary
-    seen = visible(
-        torch.tensor([prefix]), torch.tensor([length]), count, width, blind=blind, bottleneck=bottleneck
-    )
+    seen = visible(torch.tensor([prefix]), torch.tensor([length]), count, width, blind=blind, bottleneck=bottleneck)
     closed = seen.clone()
     closed[:, first:after, :prefix] = False  # the specials see nothing either: no path from prefix to suffix is left
 
@@ -205,9 +203,7 @@ def check_backend(
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise GemError(
-            f"the attention backend does not take the GEM mask ({reason}); {INSTEAD}"
-        ) from error
+        raise GemError(f"the attention backend does not take the GEM mask ({reason}); {INSTEAD}") from error
 
     tolerance = 1e-6 * float(plain.abs().max())
     like_causal = 0.05 * float(plain.abs().max())
@@ -230,6 +226,4 @@ def check_backend(
     }
     found = [fault for fault, present in faults.items() if present]
     if found:
-        raise GemError(
-            f"the attention backend misreads the GEM mask ({'; '.join(found)}); {INSTEAD}"
-        )
+        raise GemError(f"the attention backend misreads the GEM mask ({'; '.join(found)}); {INSTEAD}")

@@ -79,16 +79,14 @@ class GemModel:
         tokenizer = load_tokenizer(base.folder)
         ids = add_special_tokens(tokenizer, special_tokens.count)
         network = load_network(base.folder, dtype=dtype, attention=attention)
-        lossless = adaptation.scope == "special"
-        if not lossless:
+        if adaptation.scope == "all":
             initialise_rows(network, ids, noise=special_tokens.noise, seed=seed)
         if adaptation.method == "lora":
-            rows = first_rows(network, ids, noise=special_tokens.noise, seed=seed)
             network = with_adapter(network, adaptation, ids, seed=seed, reference=base.reference)
-            if lossless:
-                from gem_core.activated_adapter import activate
+        if adaptation.scope == "special":
+            from gem_core.activated_adapter import activate
 
-                activate(network, ids, rows)
+            activate(network, ids, first_rows(causal_lm(network), ids, noise=special_tokens.noise, seed=seed))
         description = model_folder.Description(
             weights="adapter" if adaptation.method == "lora" else "full",
             scope=adaptation.scope,
@@ -230,27 +228,13 @@ class GemModel:
         )
 
     def read(self, text: str) -> Reading:
-        """Read a text once, for its embedding and to go on from: ``generate`` takes the result in place of a prompt.
-
-        Raises:
-            GemError: No special tokens, or nothing to read.
-        """
+        """Read a text once, for its embedding and to go on from: :func:`gem_core.generation.read`."""
         return generation.read(self, text)
 
     def generate(
         self, prompt: str | Reading, *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0
     ) -> str:
-        """The continuation of a prompt as the ordinary decoder writes it; special tokens are never sampled.
-
-        Args:
-            prompt: A text, which may be blank where the tokenizer has a BOS or EOS; or one that was read.
-            max_new_tokens: At most.
-            temperature: 0 takes the likeliest token.
-            seed: Of the sampling.
-
-        Raises:
-            GemError: Nothing to begin with.
-        """
+        """The continuation of a prompt as the ordinary decoder writes it: :func:`gem_core.generation.generate`."""
         return generation.generate(self, prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
 
     def decompress(self, text: str | Compressed) -> str:
@@ -265,7 +249,7 @@ class GemModel:
         return decompression.decompress(self, text)
 
     def causal_lm(self) -> PreTrainedModel:
-        """The network as lm-eval's ``HFLM(pretrained=...)`` takes it, the adapter merged or (lossless) asleep."""
+        """The model as lm-eval's ``HFLM(pretrained=...)`` takes it: adapter merged, or asleep (lossless)."""
         return causal_lm(self.network)
 
     def save(self, folder: Path, *, recipe: dict[str, Any] | None = None) -> None:
