@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 DIGEST, LINEAGE, SCORES, BASELINE, VERDICT, REPORT = (
     f"gem.{name}" for name in ("digest", "lineage", "scores", "baseline", "verdict", "report")
 )
+
+ALIAS = r"(?!(?:latest|v\d+)$)[a-z][a-z0-9_-]{0,62}"
+"""An alias that gem reads. MLflow takes ``1`` and ``Champion`` too: the one reads as a version, the other as a champion
+that it is not."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,9 @@ def version_of(item: ModelVersion, model: RegisteredModel) -> Version:
         name=item.name,
         version=number,
         digest=tags.get(DIGEST, ""),
-        aliases=tuple(sorted(alias for alias, version in model.aliases.items() if str(version) == number)),
+        aliases=tuple(
+            sorted(alias for alias, v in model.aliases.items() if str(v) == number and re.fullmatch(ALIAS, alias))
+        ),
         run_id=item.run_id or "",
         created=_time(item.creation_timestamp),
         source=item.source,
