@@ -12,6 +12,7 @@ import tempfile
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gem_core.errors import GemError
 from gem_core.lineage import Lineage
@@ -19,11 +20,15 @@ from gem_core.registry import Registry
 from gem_core.settings import Settings
 from gem_core.tracking import Tracking
 
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Barrier
+
 NAME = "contest"
 LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_digest="d", recipe={}, recipe_digest="r")
 
 
-def compete(home, uri, own, rounds, barrier, answers):
+def compete(home: Path, uri: str | None, own: int, rounds: int, barrier: "Barrier", answers: "Queue") -> None:
     """Try to become champion in every round, over the one that all processes saw."""
     registry = Registry(Settings(home=home, tracking_uri=uri))
     for number in range(rounds):
