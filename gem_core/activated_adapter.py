@@ -5,8 +5,8 @@ For a row ``a b c S T x y`` with special tokens ``S T`` (``*``: base and adapter
           a b c S T x y
           . . . * * . .      every linear layer
 
-The keys and values of ``S T`` are the adapter's: they are the memory that the suffix reads. All else is the base's, so a
-text without special tokens has the very logits of the base, and what was computed of it serves its embedding as well.
+The keys and values of ``S T`` are the adapter's: they are the memory that the suffix reads. All else is the base's, so
+a text without special tokens has the very logits of the base, and what was computed of it serves its embedding as well.
 
 peft's own activated LoRA (Greenewald et al. 2025, arXiv 2504.12397; ``alora_invocation_tokens``) acts from the first
 special token *to the end of the row*: it would move suffixes and pads. So peft's layers get a variant of ours.
@@ -100,11 +100,10 @@ class SpecialEmbedding(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The base's matrix, to which an output layer may be tied."""
-        weight: Tensor = self.base.weight
-        return weight
+        return self.base.get_parameter("weight")
 
     def forward(self, ids: Tensor) -> Tensor:
-        """[B, L, D]"""
+        """Ids [B, L] to embeddings [B, L, D]."""
         number = ids - self._ids[0]
         special = (number >= 0) & (number < len(self._ids))
         embedded: Tensor = self.base(ids.masked_fill(special, 0))

@@ -17,8 +17,8 @@ Special tokens see the whole prefix and themselves and are blind to each other; 
 the first special token, so that what it knows of the prefix passed through them; a pad sees itself, because a token
 that sees nothing turns into NaN. With one special token and no suffix this is the plain causal triangle.
 
-``blind=False`` lets special tokens see those before them, ``bottleneck=False`` lets the suffix see the prefix (a control:
-with both off a row is plain causal), and a ``hidden`` token is seen by itself alone.
+``blind=False`` lets special tokens see those before them, ``bottleneck=False`` lets the suffix see the prefix (a
+control: with both off a row is plain causal), and a ``hidden`` token is seen by itself alone.
 
 A mask is handed over as additive floats, dense: boolean masks are read as +1 by ``eager`` attention. Only
 ``flex_attention`` gets a ``BlockMask``, and FlashAttention, which heeds no mask, is refused one.

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gem_core.evaluation.pairing import Records
 from gem_core.gates import SHOWN_CONFIDENCE, TIE, judge
 from gem_core.recipe import Gate
 
 if TYPE_CHECKING:
+    from gem_core.evaluation.pairing import Records
     from gem_core.evaluation.scores import Scores, TaskScore
 
 Verdict = Literal["better", "worse", "unclear", "equal", "not comparable"]

@@ -70,8 +70,8 @@ def export(source: Path, target: Path, form: Format, *, settings: Settings, dtyp
     """Write the GEM model in ``source`` to the new folder ``target``.
 
     * ``sentence-transformers``: ``SentenceTransformer(target)`` gives the vectors of :meth:`GemModel.encode`. With one
-      special token the folder holds stock modules alone; with more it holds a module of its own, which draws the mask
-      and has to be trusted (``trust_remote_code=True``).
+      special token the folder holds stock modules alone; with several it holds a module of its own, which draws the
+      mask and has to be trusted (``trust_remote_code=True``).
     * ``transformers``: merged weights for ``AutoModelForCausalLM``; still a model folder of this project.
     * ``adapter``: what ``PeftModel.from_pretrained`` puts on the base.
 
@@ -83,13 +83,19 @@ def export(source: Path, target: Path, form: Format, *, settings: Settings, dtyp
         dtype: Of merged weights, ``float32`` or ``bfloat16``; an adapter stays as it is.
 
     Raises:
-        GemError: No GEM model, no adapter in it, a target that exists, or a tokenizer that cannot append tokens.
+        GemError: No GEM model, one in lossless mode, no adapter in it, a target that exists, or a tokenizer that cannot
+            append tokens.
     """
     if target.exists():
         raise GemError(f"{target} exists: give a folder that does not, or remove it")
     description = model_folder.read(source)
     if description is None:
         raise GemError(f"{source} is a plain base model without special tokens; there is nothing to convert")
+    if description.scope == "special":
+        raise GemError(
+            "in lossless mode the adapter acts at the special tokens alone, which no other library does: it cannot be "
+            "merged or exported; post-train with adaptation.scope=all for that"
+        )
     if form == "adapter" and description.weights != "adapter":
         raise GemError("the model was fully fine-tuned and has no adapter; export it as transformers")
     with model_folder.written_whole(target) as draft:
@@ -124,17 +130,27 @@ def _sentence_transformer(model: GemModel, merged: PreTrainedModel, folder: Path
 
     merged.save_pretrained(folder, safe_serialization=True)
     ending_tokenizer(model).save_pretrained(folder)
-    if model.k == 1:
+    stock = _stock(model.description)
+    if stock:
         transformer = Transformer(str(folder))
         modules = [transformer, Pooling(transformer.get_embedding_dimension(), "lasttoken"), Normalize()]
     else:
-        modules = [own.GemTransformer(str(folder), special_count=model.k, special_pooling=model.pooling), Normalize()]
+        reader = own.GemTransformer(
+            str(folder), special_count=model.k, special_pooling=model.pooling, special_blind=model.blind
+        )
+        modules = [reader, Normalize()]
     encoder = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine")
     encoder.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
-    if model.k > 1:
+    if not stock:
         shutil.copyfile(own.__file__, folder / f"{MODULE}.py")
         listing = folder / "modules.json"
         listing.write_text(listing.read_text().replace(f"{own.__name__}.", f"{MODULE}."))
+
+
+def _stock(description: Description | None) -> bool:
+    """Whether plain causal attention and the last token make the embedding."""
+    special = description.special_tokens if description is not None else None
+    return special is None or special.count == 1 or (special.pooling == "last" and not special.blind)
 
 
 def ending_tokenizer(model: GemModel) -> PreTrainedTokenizerFast:
@@ -180,8 +196,8 @@ def _card(form: Format, description: Description) -> str:
         are="are" if several else "is",
         its="their" if several else "its",
         base=f"{base.reference} at {base.revision[:12]}",
-        trust=", trust_remote_code=True" if several else "",
-        remote=f"Several of them need a mask, which `{MODULE}.py` in this folder draws." if several else "",
+        trust="" if _stock(description) else ", trust_remote_code=True",
+        remote="" if _stock(description) else f"`{MODULE}.py` in this folder draws their mask and reads them.",
     )
     head = {
         "library_name": "peft" if form == "adapter" else form,

@@ -6,8 +6,6 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
@@ -17,6 +15,8 @@ from gem_core.network import causal_lm
 from gem_core.read_out import special_states, text_tokens
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from transformers import Cache
 
     from gem_core.model import GemModel
@@ -74,7 +74,18 @@ def read(model: GemModel, text: str) -> Reading:
 
 @torch.inference_mode()
 def generate(model: GemModel, prompt: str | Reading, *, max_new_tokens: int, temperature: float, seed: int) -> str:
-    """See :meth:`gem_core.model.GemModel.generate`."""
+    """The continuation of a prompt as the ordinary decoder writes it; special tokens are never sampled.
+
+    Args:
+        model: Whose.
+        prompt: A text, which may be blank where the tokenizer has a BOS or EOS; or one that was read.
+        max_new_tokens: At most.
+        temperature: 0 takes the likeliest token.
+        seed: Of the sampling.
+
+    Raises:
+        GemError: Nothing to begin with.
+    """
     from transformers import GenerationConfig
 
     if isinstance(prompt, Reading):

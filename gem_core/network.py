@@ -130,6 +130,15 @@ def hidden_states(network: Network, ids: Tensor, mask: Mask | None = None) -> Te
     return decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
 
 
+def checkpoint_activations(network: Network) -> None:
+    """Keep no activations inside layers but compute them again on the way back."""
+    options: dict[str, object] = {"use_reentrant": False}
+    activation = getattr(network, "activation", None)  # of gem_core.activated_adapter
+    if activation is not None:
+        options["context_fn"] = activation.checkpointed
+    causal_lm(network).activation_checkpointing_enable(options)
+
+
 @contextlib.contextmanager
 def adapter_off(network: PeftModel) -> Iterator[None]:
     """The base model: the same weights with the adapter switched off (no second copy in memory)."""

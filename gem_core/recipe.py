@@ -117,7 +117,7 @@ class Recipe(Section):
         return self
 
     def _lossless_fits(self) -> None:
-        """With the adapter at the special tokens alone, a text without them has nothing to learn and nothing to lose."""
+        """With the adapter at the special tokens alone, other text has nothing to learn and nothing to lose."""
         if self.adaptation.method == "full":
             raise ValueError("adaptation.scope=special needs adaptation.method=lora: full training moves every text")
         if self.objective.keep_language > 0:
@@ -129,6 +129,16 @@ class Recipe(Section):
                 "adaptation.scope=special learns from rows with special tokens alone, and objective.raw_share=1 with "
                 "contrastive.rows=none has none; lower raw_share"
             )
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether any of its rows is not plain causal."""
+        blind = self.special_tokens.blind and self.special_tokens.count > 1
+        objective = self.objective
+        cut_rows = objective.raw_share < 1 or any("raw" not in source.use for source in self.data.sources)
+        views = objective.contrastive.rows != "none"
+        hidden = objective.contrastive.dropout_kind == "mask" and objective.contrastive.dropout > 0
+        return (cut_rows and (objective.bottleneck or blind)) or (views and (blind or hidden))
 
     def digest(self) -> str:
         """64 hex digits over everything that can change a result of the run."""

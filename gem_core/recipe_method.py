@@ -17,7 +17,7 @@ class SpecialTokens(Section):
     pooling: Literal["mean", "concat", "last"] = "mean"
     """How k last-layer states become one embedding."""
     blind: bool = True
-    """The special tokens do not see each other (paper). ``false``: each sees those before it, as in any causal model."""
+    """The special tokens do not see each other (paper). ``false``: each sees those before it, as any token does."""
 
 
 class Adaptation(Section):
@@ -51,12 +51,12 @@ class TextSource(Section):
     """Supervised rows for the contrastive loss alone: the columns ``anchor``, ``positive`` and any ``negative``,
     ``negative_1`` ..., as sentence-transformers names them."""
     query_template: str = "{text}"
-    """What an anchor is wrapped in: ``Instruct: Find the answer.\\nQuery: {text}``. Give ``gem encode`` queries alike."""
+    """What the anchors of pairs are wrapped in: ``Instruct: Find the answer. Query: {text}``. Embed queries alike."""
     use: tuple[Literal["raw", "special", "contrastive"], ...] = Field(
         default=("raw", "special", "contrastive"), min_length=1
     )
-    """What its rows serve: next-token rows without and with special tokens, contrastive views. ``[raw]`` replays text of
-    the base's own domain."""
+    """What its rows serve: next-token rows without and with special tokens, contrastive views. ``[raw]`` replays text
+    of the base's own domain."""
     rows: PositiveInt | None = None
     """Take this many rows, drawn by the recipe's seed; all when unset."""
 

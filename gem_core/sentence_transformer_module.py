@@ -3,8 +3,8 @@
 This file is copied into the exported folder as it is and loaded from there (``trust_remote_code=True``), so it knows
 sentence-transformers and torch, and nothing of this project. A model with one special token does without it.
 
-The tokenizer of the folder ends every text in its special tokens. Here they are made blind to each other, as in
-training (the drawing is in ``gem_core/attention_mask.py``), and their last-layer states are averaged or joined.
+The tokenizer of the folder ends every text in its special tokens. Here they are made blind to each other, if they were
+so in training (the drawing is in ``gem_core/attention_mask.py``), and their last-layer states become an embedding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 class GemTransformer(Transformer):
     """A causal transformer that reads an embedding from the last ``special_count`` tokens of a text."""
 
-    config_keys = [*Transformer.config_keys, "special_count", "special_pooling"]  # noqa: RUF012 - as its parent has it
+    config_keys = [*Transformer.config_keys, "special_count", "special_pooling", "special_blind"]  # noqa: RUF012 - as its parent has it
 
     def __init__(
         self,
@@ -27,25 +27,31 @@ class GemTransformer(Transformer):
         *,
         special_count: int,
         special_pooling: str,
+        special_blind: bool,
         **options: Any,  # noqa: ANN401 - those of Transformer
     ) -> None:
         super().__init__(model_name_or_path, **options)
         self.special_count = special_count
         """k."""
         self.special_pooling = special_pooling
-        """``mean`` or ``concat``."""
+        """``mean``, ``last`` or ``concat``."""
+        self.special_blind = special_blind
+        """Whether they are hidden from each other."""
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as its parent
         """Add ``sentence_embedding``, [B, D] or [B, kD], to what the transformer makes of right-padded features."""
         tokens = features["attention_mask"]
         lengths = tokens.sum(dim=1)
-        features["attention_mask"] = self._mask(lengths, tokens.shape[1])
+        if self.special_blind:
+            features["attention_mask"] = self._mask(lengths, tokens.shape[1])
         features = super().forward(features, **kwargs)
         features["attention_mask"] = tokens
         where = (lengths - self.special_count)[:, None] + torch.arange(self.special_count, device=lengths.device)
         states = features["token_embeddings"][torch.arange(len(lengths), device=lengths.device)[:, None], where]
-        read = states.mean(dim=1) if self.special_pooling == "mean" else states.flatten(start_dim=1)
-        features["sentence_embedding"] = read
+        if self.special_pooling == "concat":
+            features["sentence_embedding"] = states.flatten(start_dim=1)
+        else:
+            features["sentence_embedding"] = states[:, -1] if self.special_pooling == "last" else states.mean(dim=1)
         return features
 
     def get_embedding_dimension(self) -> int:

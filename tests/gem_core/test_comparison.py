@@ -52,17 +52,17 @@ def test_tasks_categories_and_averages_stand_in_order():
 
 
 def test_paired_items_decide_the_verdict():
-    items = {50.0: dict.fromkeys(map(str, range(40)), 50.0)}
+    items = {50.0: dict.fromkeys(map(str, range(42)), 50.0)}
     items[60.0] = {item: 60.0 + int(item) % 3 - 1 for item in items[50.0]}
-    items[50.25] = {item: 100.0 * (int(item) % 2) for item in items[50.0]}
+    items[50.25] = {item: 0.25 + 100.0 * (int(item) % 2) for item in items[50.0]}
     for value, verdict in ((60.0, "better"), (50.25, "unclear")):
-        pair = (scores("base", score("arc", 50.0)), scores("model", score("arc", value)))
+        pair = (scores("base", score("arc", 50.0, items=42)), scores("model", score("arc", value, items=42)))
         (row,) = compare(*pair, records=records_of(items)).at("task")
         assert row.verdict == verdict
         assert row.interval[0] <= row.difference <= row.interval[1]
         assert f"{row.difference:+.2f} points (95% interval" in row.reason
-    (row,) = compare(*reversed(pair), records=records_of({50.0: items[60.0], 50.25: items[50.0]})).at("task")
-    assert row.verdict == "better"
+    worse = (scores("base", score("arc", 60.0, items=42)), scores("model", score("arc", 50.0, items=42)))
+    assert compare(*worse, records=records_of(items)).at("task")[0].verdict == "worse"
     (row,) = compare(pair[0], pair[0], records=records_of(items)).at("task")
     assert row.verdict == "equal"
 

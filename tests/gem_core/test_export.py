@@ -7,9 +7,10 @@ from sentence_transformers import SentenceTransformer
 from test_model import gem
 
 from gem_core.errors import GemError
-from gem_core.export import MODULE, export
+from gem_core.export import FORMATS, MODULE, export
 from gem_core.model import GemModel
 from gem_core.network import causal_lm
+from gem_core.recipe import Adaptation, SpecialTokens
 
 TEXTS = [
     "The old fox sleeps.",
@@ -67,6 +68,20 @@ def test_several_special_tokens_bring_their_mask(saved, family, pooling, tmp_pat
     assert "gem_core." not in (target / f"{MODULE}.py").read_text().split('"""')[2]
 
 
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_special_tokens_that_see_each_other_need_code_only_to_be_averaged(bases, pooling, tmp_path, settings):
+    model = GemModel.from_base(
+        bases("llama"),
+        special_tokens=SpecialTokens(count=2, pooling=pooling, blind=False),
+        adaptation=Adaptation(rank=4),
+        seed=1,
+    )
+    model.save(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "out", "sentence-transformers", settings=settings)
+    loaded = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=pooling == "mean")
+    assert np.allclose(loaded.encode(TEXTS), embeddings(tmp_path / "model", settings), atol=1e-5)
+
+
 @pytest.mark.parametrize("family", ["llama", "llama-untied", "gpt2"])
 def test_merged_weights_have_the_same_logits_and_embed_alike(saved, family, tmp_path, settings):
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -117,4 +132,11 @@ def test_what_cannot_be_exported_is_told_in_one_line(saved, bases, tmp_path, set
         export(folder, folder, "transformers", settings=settings)
     with pytest.raises(GemError, match="plain base"):
         export(bases("llama").folder, tmp_path / "out", "transformers", settings=settings)
+    lossless = GemModel.from_base(
+        bases("llama"), special_tokens=SpecialTokens(), adaptation=Adaptation(rank=4, scope="special"), seed=1
+    )
+    lossless.save(tmp_path / "lossless")
+    for form in FORMATS:
+        with pytest.raises(GemError, match="lossless"):
+            export(tmp_path / "lossless", tmp_path / "out", form, settings=settings)
     assert not (tmp_path / "out").exists()
