@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from gem_core.comparison_words import count, in_words, verdict_in_words
+from gem_core.evaluation.assembly import MEAN
 from gem_core.gates import SHOWN_CONFIDENCE, TIE, judge
 from gem_core.recipe import Gate
 
@@ -117,6 +118,7 @@ def compare(
         predictions: The same for scores that are correlations.
         settings: The settings behind the digests in the scores, to say what they were and how they differ.
     """
+    first, second = _opened(first), _opened(second)
     first, second = _one_read_out(first, second), _one_read_out(second, first)
     pair = _Pair(first, second, records, predictions, settings or {})
     metrics = dict.fromkeys(metric for scores in (first, second) for metric in (*scores.metrics(), *scores.missing))
@@ -238,6 +240,17 @@ def _kind(pair: _Pair, kind: str, tasks: list[Difference]) -> Iterable[Differenc
             yield task
             for part in _parts(pair.second, task.metric) if task.comparable else ():
                 yield pair.row(part, "part")
+
+
+def _opened(scores: Scores) -> Scores:
+    """The scores with the tasks of benchmarks in the place of their averages; a task counts once."""
+    benchmarks = {task.task for task in scores.tasks if task.metric == MEAN}
+    kept: dict[tuple[str | None, ...], TaskScore] = {}
+    for task in sorted(scores.tasks, key=lambda task: task.subtask_of in benchmarks):  # asked for by themselves first
+        whole = None if task.subtask_of in benchmarks else task.subtask_of
+        if task.metric != MEAN:
+            kept.setdefault((task.kind, task.task, task.read_out, whole), task.model_copy(update={"subtask_of": whole}))
+    return scores.model_copy(update={"tasks": tuple(kept.values())})
 
 
 def _one_read_out(scores: Scores, other: Scores) -> Scores:

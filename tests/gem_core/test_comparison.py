@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gem_core.comparison import compare
+from gem_core.evaluation.assembly import MEAN
 from gem_core.evaluation.plan import PlannedTask
 from gem_core.evaluation.scores import Scores, TaskScore
 from gem_core.evaluation.statistics import spearman
@@ -197,3 +198,14 @@ def test_correlations_are_compared_by_their_pairs():
     (row,) = compare(*pair, predictions=lambda one: known[one.value]).at("task")
     assert row.verdict == "better"
     assert 0 < row.interval[0] < row.difference < row.interval[1]
+
+
+def test_a_benchmark_is_compared_by_its_tasks():
+    def measured(model, value):
+        parts = [score(name, value, subtask_of="MTEB(x)") for name in ("STS12", "STS13")]
+        whole = score("MTEB(x)", value, kind="embedding", read_out="special", metric=MEAN)
+        return scores(model, whole, *parts, score("STS12", value + 1.0))
+
+    found = compare(measured("base", 10.0), measured("model", 20.0))
+    assert [(row.label, row.first) for row in found.at("task")] == [("STS12", 11.0), ("STS13", 10.0)]
+    assert found.at("average")[0].label == "embedding, average of 2 tasks"
