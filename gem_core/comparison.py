@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gem_core.evaluation.scores import Scores, TaskScore
     from gem_core.gates import GateResult
 
-Verdict = Literal["better", "worse", "unclear", "equal", "not comparable"]
+Verdict = Literal["better", "worse", "unclear", "no interval", "equal", "not comparable"]
 Level = Literal["average", "category", "task", "part"]
 Over = Literal["items", "tasks"]
 Settings = Mapping[str, Mapping[str, Any]]
@@ -67,7 +67,8 @@ class Difference(BaseModel):
     limited: bool = False
     """Measured on a part of a task only."""
     verdict: Verdict
-    """Of the second model; ``unclear`` when the interval holds zero, or there is none."""
+    """Of the second model; ``unclear`` when the interval holds zero, ``no interval`` where nobody can tell how sure the
+    difference is."""
     reason: str
     """One plain sentence."""
 
@@ -204,8 +205,10 @@ class _Pair:
     def _verdict(self, result: GateResult) -> Verdict:
         if result.difference is None:
             return "not comparable"
-        if self.first.model == self.second.model or (result.interval is None and abs(result.difference) <= TIE):
+        if self.first.model == self.second.model:
             return "equal"
+        if result.interval is None:
+            return "equal" if abs(result.difference) <= TIE else "no interval"
         verdicts: dict[str, Verdict] = {"pass": "better", "fail": "worse", "inconclusive": "unclear"}
         return verdicts[result.verdict]
 

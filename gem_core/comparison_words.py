@@ -34,7 +34,8 @@ def verdict_in_words(first: Scores, second: Scores, rows: list[Difference]) -> s
         return f"{first.reference} and {second.reference} cannot be compared: no task was measured equally of both"
     said = "; ".join(f"in {row.label}, {row.reason}" for row in averages)
     tasks = [row for row in rows if row.level == "task"]
-    counts = ((word, sum(row.verdict == word for row in tasks)) for word in ("better", "worse", "unclear", "equal"))
+    words = ("better", "worse", "unclear", "no interval", "equal")
+    counts = ((word, sum(row.verdict == word for row in tasks)) for word in words)
     shares = ", ".join(f"{number} {word}" for word, number in counts if number)
     refused = sum(not row.comparable for row in tasks)
     rest = f"; {count(refused, 'task')} cannot be compared" if refused else ""

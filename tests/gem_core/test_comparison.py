@@ -51,7 +51,7 @@ def test_tasks_categories_and_averages_stand_in_order():
         ("average", "language, average of 1 task", -1.0),
         ("task", "arc", -1.0),
     ]
-    assert "Task by task: 3 unclear, 1 equal" in found.sentence  # without records nobody knows how sure that is
+    assert "Task by task: 3 no interval, 1 equal" in found.sentence  # without records nobody knows how sure that is
 
 
 def test_paired_items_decide_the_verdict():
@@ -178,7 +178,7 @@ def test_an_average_without_items_speaks_of_other_tasks_like_these():
     assert (average.over, average.verdict) == ("tasks", "better")
     assert "over other tasks like these" in average.reason
     few = compare(_first_of(first, 3), _first_of(second, 3)).at("average")[0]
-    assert (few.interval, few.verdict) == (None, "unclear")  # three tasks say nothing of others
+    assert (few.interval, few.verdict) == (None, "no interval")  # three tasks say nothing of others
 
 
 def _first_of(measured, count):
