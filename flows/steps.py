@@ -12,6 +12,7 @@ from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from flows import artifacts, lineage
@@ -41,6 +42,9 @@ def _worth_retrying(_task: object, _run: object, state: Any) -> bool:  # noqa: A
     """Whether a second try could end differently."""
     return not isinstance(state.result(raise_on_failure=False), GemError)
 
+
+STOPPED = (KeyboardInterrupt, TerminationSignal)
+"""How a person (Ctrl-C), a service manager or Prefect's cancel button (SIGTERM) ends a flow from outside."""
 
 repeatable = task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_worth_retrying)
 """A step whose second try could end differently."""
@@ -94,7 +98,7 @@ def closing_record(run: Run, mlflow_run: str) -> Iterator[None]:
     try:
         yield
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except STOPPED:
         status = "KILLED"
         raise
     finally:
@@ -196,6 +200,7 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
             mlflow_run,
             lineage.gather(run, data, trained, comparison.champion_version),
             who=getpass.getuser(),
+            digest=trained.digest,
             scores=comparison.candidate.points(),
             baseline=comparison.baseline.points(),
         )
@@ -279,7 +284,7 @@ def _work(ray: Cluster, module: str, argument: Path, job_id: str, step: str, *, 
     attempt = submit(ray, module, [argument], job_id, env={"OMP_NUM_THREADS": str(threads)}, again=True)
     try:
         follow(ray, attempt, show)
-    except KeyboardInterrupt:
+    except STOPPED:
         cancel(ray, attempt)
         raise
 

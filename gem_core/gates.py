@@ -5,72 +5,28 @@ settings is *inconclusive*: nobody was shown to be worse, and nothing is promote
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from gem_core.evaluation import pairing
+from gem_core.evaluation.pairing import Predictions, Records, Unpaired
+from gem_core.evaluation.scores import Scores
+from gem_core.gate_reasons import reason_of
+from gem_core.gate_report import GateReport as GateReport
+from gem_core.gate_report import GateResult as GateResult
+from gem_core.gate_report import Verdict as Verdict
+from gem_core.recipe_gates import FIGURES, Gate
 
-from gem_core.evaluation.scores import Scores, TaskScore
-from gem_core.recipe import Gate
-
-Verdict = Literal["pass", "fail", "inconclusive"]
-Records = Callable[[TaskScore], Mapping[str, Mapping[str, float]] | None]
-"""Points of each item by leaf task and item id (:meth:`ScoreStore.items`), or None where there are none."""
+if TYPE_CHECKING:
+    from gem_core.evaluation.significance import Evidence
 
 SHOWN_CONFIDENCE = 0.95
-"""Level of the interval that is shown when a gate does not decide by one."""
+"""Level of the interval that is shown when a gate does not decide by a test."""
 TIE = 1e-9
 """A difference this close to the margin meets it: 60.3 - 60.0 is a little less than 0.3 in floating point."""
 
 _ORDER: tuple[Verdict, ...] = ("pass", "inconclusive", "fail")
-
-
-class GateResult(BaseModel):
-    """What one gate found. Numbers are points; None where there is none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-    name: str
-    metric: str
-    against: str
-    candidate: float | None = None
-    reference: float | None = None
-    difference: float | None = None
-    """Candidate minus reference; against a threshold the candidate itself."""
-    interval: tuple[float, float] | None = None
-    """Of the difference, over more questions of the same subjects; None where there are no per-item records."""
-    confidence: float | None = None
-    """Level of the interval."""
-    at_least: float
-    verdict: Verdict
-    reason: str
-    """One plain sentence with the numbers."""
-
-
-class GateReport(BaseModel):
-    """The verdict on a candidate: the worst of its gates."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-    verdict: Verdict
-    results: tuple[GateResult, ...]
-    candidate: str
-    """Content digests of those who were compared."""
-    baseline: str
-    champion: str | None
-
-    def sentence(self) -> str:
-        """The verdict and what decided it, in one line for people."""
-        if not self.results:
-            return "inconclusive: the recipe has no gates, so there is nothing to judge by"
-        if self.verdict == "pass":
-            return f"pass: all {len(self.results)} gates are met"
-        deciding = [result for result in self.results if result.verdict == self.verdict]
-        return f"{self.verdict}: " + "; ".join(f"{result.name}: {result.reason}" for result in deciding)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One dictionary a gate, for tables."""
-        return [result.model_dump(mode="json") for result in self.results]
 
 
 def judge(
@@ -80,6 +36,8 @@ def judge(
     gates: Sequence[Gate],
     *,
     records: Records | None = None,
+    predictions: Predictions | None = None,
+    figures: Mapping[str, float] | None = None,
 ) -> GateReport:
     """Hold a candidate against its base and the reigning champion.
 
@@ -88,14 +46,22 @@ def judge(
         baseline: Scores of its base model.
         champion: Scores of the reigning champion; None when there is none, and gates against it then pass.
         gates: The rules; without any the verdict is ``inconclusive``.
-        records: Per-item records for paired intervals; without them no interval is shown, and gates that decide by one
-            are inconclusive.
+        records: Contributions of single items, for scores that are their mean; without them no interval is shown, and
+            gates that decide by a test are inconclusive.
+        predictions: Predictions and golds of single items, for scores that are correlations.
+        figures: What was measured of the candidate alone, by metric (``latency.text_ms``).
 
     Returns:
         A report whose verdict is ``fail`` if any gate fails, else ``inconclusive`` if any is, else ``pass``.
     """
     references = {"base": baseline, "champion": champion, "threshold": None}
-    results = tuple(_judge(candidate, references[gate.against], gate, records) for gate in gates)
+
+    def results_of(gate: Gate) -> list[GateResult]:
+        if gate.kind in FIGURES:
+            return [_judge_figure(gate, (figures or {}).get(gate.metric))]
+        return _judge_scores(candidate, references[gate.against], gate, records, predictions)
+
+    results = tuple(chain.from_iterable(map(results_of, gates)))
     worst = max((result.verdict for result in results), key=_ORDER.index, default="inconclusive")
     return GateReport(
         verdict=worst,
@@ -106,37 +72,104 @@ def judge(
     )
 
 
-def _judge(candidate: Scores, reference: Scores | None, gate: Gate, records: Records | None) -> GateResult:
-    value = candidate.value(gate.metric)
-    other = reference.value(gate.metric) if reference else None
-    known: dict[str, Any] = {
-        "name": gate.name,
-        "metric": gate.metric,
-        "against": gate.against,
-        "at_least": gate.at_least,
-        "candidate": value,
-        "reference": other,
-    }
+def _judge_figure(gate: Gate, found: float | None) -> GateResult:
+    """A figure against its budget."""
+    verdict: Verdict = "inconclusive"
+    reason = f"{gate.metric} was not measured"
+    budget = math.nan if gate.at_most is None else gate.at_most
+    if found is not None and not math.isfinite(found):
+        reason = f"{gate.metric} is not a number"
+    elif found is not None:
+        verdict = "pass" if found <= budget + TIE else "fail"
+        reason = f"{gate.metric} is {found:.4g}; at most {budget:.4g} is allowed"
+    return GateResult(**_rule(gate), candidate=found, difference=found, verdict=verdict, reason=reason)
+
+
+def _judge_scores(
+    candidate: Scores,
+    reference: Scores | None,
+    gate: Gate,
+    records: Records | None,
+    predictions: Predictions | None,
+) -> list[GateResult]:
+    """One result, or one for each task. Among several, a single failure is held to Holm's correction.
+
+    Passing needs none: all of them have to, and each errs as often as its level says, so together less.
+    """
+    if not gate.each:
+        return [_judge(candidate, reference, gate, records, predictions)[0]]
+    metrics = pairing.metrics_of(candidate, gate.metric)
+    if not metrics:
+        return [_judge(candidate, reference, gate, records, predictions)[0]]
+    single = [gate.model_copy(update={"metric": one, "each": False}) for one in metrics]
+    judged = [_judge(candidate, reference, one, records, predictions) for one in single]
+    weighed = [evidence.worse if evidence else 1.0 for _, evidence in judged]
+    results = [
+        result.model_copy(update={"name": f"{gate.name}:{result.metric.partition('.')[2]}"}) for result, _ in judged
+    ]
+    if gate.test == "estimate":
+        return results
+    from gem_core.evaluation.significance import holm
+
+    return [
+        result.model_copy(
+            update={"verdict": "inconclusive", "reason": f"{result.reason} (one of {len(results)} tests)"}
+        )
+        if result.verdict == "fail" and corrected > gate.level
+        else result
+        for result, corrected in zip(results, holm(weighed), strict=True)
+    ]
+
+
+def _judge(
+    candidate: Scores, reference: Scores | None, gate: Gate, records: Records | None, predictions: Predictions | None
+) -> "tuple[GateResult, Evidence | None]":
+    value = pairing.value(candidate, gate.metric)
+    other = pairing.value(reference, gate.metric) if reference else None
+    known = {**_rule(gate), "candidate": value, "reference": other}
     obstacle = _obstacle(candidate, reference, gate)
     if obstacle or value is None:
-        return GateResult(**known, verdict="inconclusive", reason=obstacle)
+        return GateResult(**known, verdict="inconclusive", reason=obstacle), None
     if gate.against == "champion" and reference is None:
-        return GateResult(**known, verdict="pass", reason="no champion yet, so this is the first model")
+        return GateResult(**known, verdict="pass", reason="no champion yet, so this is the first model"), None
     difference = value - (other or 0.0)
-    confidence = gate.confidence or SHOWN_CONFIDENCE
-    interval = _interval(candidate, reference, gate.metric, records, confidence) if records else None
-    if gate.confidence is None:
-        verdict: Verdict = "pass" if difference >= gate.at_least - TIE else "fail"
-    else:
-        verdict = _by_interval(interval, gate.at_least)
-    return GateResult(
-        **known,
-        difference=difference,
-        interval=interval,
-        confidence=confidence if interval else None,
-        verdict=verdict,
-        reason=_reason(gate, value, other, difference, interval, confidence),
-    )
+    known |= {"difference": difference}
+    margin = gate.at_least or 0.0
+    if gate.test == "estimate":
+        interval = _shown_interval(candidate, reference, gate.metric, records)
+        known |= {"interval": interval, "confidence": SHOWN_CONFIDENCE if interval else None}
+        verdict: Verdict = "pass" if difference >= margin - TIE else "fail"
+        return _with_reason(known, verdict), None
+    try:
+        evidence = _evidence(candidate, reference, gate, records, predictions)
+    except Unpaired as unpaired:
+        return _with_reason(known, "inconclusive", why=str(unpaired)), None
+    if evidence is None:
+        return _with_reason(known, "inconclusive", why="there are too few of them to tell how sure that is"), None
+    distance = -margin if gate.test == "non-inferiority" else evidence.difference - margin
+    known |= {
+        "interval": (evidence.low, evidence.high),
+        "confidence": 1.0 - 2.0 * gate.level,
+        "p_value": evidence.better,
+        "method": evidence.method,
+        "items": evidence.items,
+        "detectable": evidence.detectable,
+        "needed_items": evidence.needed(distance),
+    }
+    passes, fails = evidence.better <= gate.level, evidence.worse <= gate.level
+    return _with_reason(known, "pass" if passes else "fail" if fails else "inconclusive"), evidence
+
+
+def _rule(gate: Gate) -> dict[str, Any]:
+    """What a result repeats of its gate."""
+    tested = gate.test != "estimate"
+    fields = ("name", "metric", "against", "at_least", "at_most", "test", "inconclusive")
+    return {field: getattr(gate, field) for field in fields} | {"level": gate.level if tested else None}
+
+
+def _with_reason(known: dict[str, Any], verdict: Verdict, why: str | None = None) -> GateResult:
+    result = GateResult(**known, verdict=verdict, reason="")
+    return result.model_copy(update={"reason": reason_of(result, why)})
 
 
 def _obstacle(candidate: Scores, reference: Scores | None, gate: Gate) -> str | None:
@@ -145,86 +178,55 @@ def _obstacle(candidate: Scores, reference: Scores | None, gate: Gate) -> str | 
     if reference is not None:
         scores.append(("the champion" if gate.against == "champion" else "the base", reference))
     for who, one in scores:
-        value = one.value(gate.metric)
-        if value is None:
-            return f"{gate.metric} of {who} is missing ({one.why_missing(gate.metric)})"
-        if not math.isfinite(value):
-            return f"{gate.metric} of {who} is not a number"
-    return _unequal(candidate, reference, gate.metric) if reference is not None else None
+        flaw = pairing.flaw(one, gate.metric)
+        if flaw:
+            return f"{gate.metric} of {who} {flaw}"
+    return pairing.unequal(candidate, reference, gate.metric) if reference is not None else None
 
 
-def _unequal(candidate: Scores, reference: Scores, metric: str) -> str | None:
-    """How the two measurements of `metric` differ in more than the model; None when they do not."""
-    ours, theirs = ({leaf.task: leaf for leaf in _parts(scores, metric)} for scores in (candidate, reference))
-    if ours.keys() != theirs.keys():
-        return f"measured on different tasks: {', '.join(sorted(ours.keys() ^ theirs.keys()))}"
-    for task, our in ours.items():
-        their = theirs[task]
-        if (our.settings, our.metric) != (their.settings, their.metric):
-            return f"settings differ: {task} was measured with other settings or versions; measure both again"
-        if our.items != their.items:
-            return f"settings differ: {task} has {our.items} items here and {their.items} there"
-    return None
+def _evidence(
+    candidate: Scores, reference: Scores | None, gate: Gate, records: Records | None, predictions: Predictions | None
+) -> "Evidence | None":
+    """What the items say; raises Unpaired where they cannot be held against each other."""
+    from gem_core.evaluation.significance import weigh, weigh_over_tasks
+
+    margin = gate.at_least or 0.0
+    if gate.over == "items":
+        items = [
+            item for task in pairing.pairs(candidate, reference, gate.metric, records, predictions) for item in task
+        ]
+        difference = (pairing.value(candidate, gate.metric) or 0.0) - (
+            pairing.value(reference, gate.metric) or 0.0 if reference else 0.0
+        )
+        return weigh(items, difference, margin, gate.level)
+    metrics = [f"{score.kind}.{score.task}" for score in pairing.measured(candidate, gate.metric)]
+    points = [(candidate.value(one) or 0.0) - ((reference.value(one) or 0.0) if reference else 0.0) for one in metrics]
+    own = []
+    for metric in metrics:
+        try:
+            (items,) = pairing.pairs(candidate, reference, metric, records, predictions)
+            own.append(items)
+        except Unpaired:
+            own.append([])  # its difference counts as it is
+    return weigh_over_tasks(points, own, margin, gate.level)
 
 
-def _parts(scores: Scores, metric: str) -> list[TaskScore]:
-    """The scores behind a metric, groups and their leaves."""
-    measured = scores.measured(metric)
-    return [part for score in measured for part in dict.fromkeys((score, *scores.leaves(score)))]
-
-
-def _interval(
-    candidate: Scores, reference: Scores | None, metric: str, records: Records, confidence: float
+def _shown_interval(
+    candidate: Scores, reference: Scores | None, metric: str, records: Records | None
 ) -> tuple[float, float] | None:
     """Paired bootstrap interval of the difference; None when the items cannot be paired one to one."""
-    import numpy as np
-
+    if records is None:
+        return None
     from gem_core.evaluation.statistics import paired_bootstrap
 
-    measured = candidate.measured(metric)
     differences, weights = [], []
-    for score in measured:
-        leaves = candidate.leaves(score)
-        ours = records(score)
-        theirs = {} if reference is None else _records_of(reference, metric, score.task, records)
-        for leaf in leaves:
-            our = (ours or {}).get(leaf.task)
-            their = dict.fromkeys(our or (), 0.0) if reference is None else (theirs or {}).get(leaf.task)
-            if not our or not their or our.keys() != their.keys():
-                return None
-            differences.append(np.array([our[item] - their[item] for item in our]))
-            weights.append(1.0 / len(measured) / len(leaves))
-    return paired_bootstrap(differences, weights, confidence=confidence)
-
-
-def _records_of(scores: Scores, metric: str, task: str, records: Records) -> Mapping[str, Mapping[str, float]] | None:
-    return next((records(score) for score in scores.measured(metric) if score.task == task), None)
-
-
-def _by_interval(interval: tuple[float, float] | None, at_least: float) -> Verdict:
-    if interval is None:
-        return "inconclusive"
-    low, high = interval
-    if low >= at_least - TIE:
-        return "pass"
-    return "fail" if high < at_least - TIE else "inconclusive"
-
-
-def _reason(
-    gate: Gate,
-    value: float,
-    other: float | None,
-    difference: float,
-    interval: tuple[float, float] | None,
-    confidence: float,
-) -> str:
-    if other is None:
-        numbers = f"{gate.metric} is {value:.2f}"
-    else:
-        numbers = f"{gate.metric} is {value:.2f} against {other:.2f} ({difference:+.2f} points)"
-    if interval:
-        numbers += f", {confidence:.0%} interval {interval[0]:+.2f} to {interval[1]:+.2f}"
-    elif gate.confidence is not None:
-        numbers += ", and there are no per-item records to tell how sure that is"
-    margin = f"{gate.at_least:.2f}" if other is None else f"{gate.at_least:+.2f}"
-    return f"{numbers}; at least {margin} is needed"
+    try:
+        for items in pairing.pairs(candidate, reference, metric, records, None):
+            for item in items:
+                if item.differences is None:
+                    return None
+                differences.append(item.differences)
+                weights.append(item.weight)
+    except Unpaired:
+        return None
+    return paired_bootstrap(differences, weights, confidence=SHOWN_CONFIDENCE)

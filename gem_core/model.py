@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from gem_core import generation, model_folder
 from gem_core.batches import padded
+from gem_core.encoding import CALL_TOKENS, calls, read_only_last
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.network import causal_lm, hidden_states, load_network, load_tokenizer, with_adapter
@@ -212,11 +213,12 @@ class GemModel:
         """Embeddings [N, D] in the order of the texts.
 
         Each distinct text is computed once, in batches of similar length. A text longer than ``max_length`` is cut so
-        that its special tokens still fit. A blank text is embedded as the special tokens (and BOS) alone.
+        that its special tokens still fit. A blank text is embedded as the special tokens alone (after BOS, where the
+        tokenizer begins a text with it).
 
         Args:
             texts: At least one.
-            batch_size: Texts a batch.
+            batch_size: Texts a batch at most; fewer where padding would cost more than another batch.
             max_length: Tokens a text, special tokens included.
             normalize: To length 1.
             size: Only the first so many numbers of each (Matryoshka), all when unset; cut before normalizing.
@@ -232,17 +234,17 @@ class GemModel:
         if room < 1:
             raise GemError(f"max_length={max_length} leaves no room beside {len(special)} special tokens; raise it")
         distinct = list(dict.fromkeys(texts))
-        rows = [row + special for row in text_tokens(self.tokenizer, distinct, room)]
+        rows = [row + special for row in text_tokens(self.tokenizer, distinct, room, blank=bool(special))]
         if not all(rows):
             raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: too little memory shows at once
-        embeddings = np.empty((len(rows), min(size or self.dimension, self.dimension)), dtype=np.float32)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
-            read = self._embed([rows[i] for i in chosen], len(special))[:, :size]
+        width, done = min(size or self.dimension, self.dimension), 0
+        embeddings = np.empty((len(rows), width), dtype=np.float32)
+        for chosen in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(self.device.type)):
+            read = self._embed([rows[i] for i in chosen], len(special))[:, :width]
             embeddings[chosen] = (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
+            done += len(chosen)
             if progress is not None:
-                progress(begin + len(chosen), len(order))
+                progress(done, len(rows))
         place = {text: i for i, text in enumerate(distinct)}
         return embeddings[[place[text] for text in texts]]
 
@@ -250,7 +252,8 @@ class GemModel:
         ids, lengths = (torch.from_numpy(part).to(self.device) for part in padded(rows, filler=0))
         model = causal_lm(self.network)
         mask = view_mask(model.config, lengths, count, ids.shape[1], model.dtype, blind=self.blind)
-        states = hidden_states(self.network, ids, mask).float()
+        with read_only_last(model, lengths, count or int(self.read_out == "last"), ids.shape[1]):
+            states = hidden_states(self.network, ids, mask).float()
         if count:
             return special_states(states, lengths, count, self.pooling)
         return text_states(states, lengths, self.read_out)

@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 READ_OUTS = ("special", "mean", "last")
 
 
-def text_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
+def text_tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, *, blank: bool = False
+) -> list[list[int]]:
     """Token ids as the tokenizer reads raw text (with its BOS, if it has one), a trailing EOS taken off.
 
-    A text without a token (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one.
+    A text without a token (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one;
+    with ``blank`` it stays without, since special tokens follow.
     """
     if not texts:
         return []
     rows = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     kept = [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
-    return [row or ([] if begin is None else [begin]) for row in kept]
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return [row or ([] if blank or begin is None else [begin]) for row in kept]
 
 
 def view_mask(

@@ -11,17 +11,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gem_core.recipe_method import (
-    Adaptation,
-    Contrastive,
-    Data,
-    Objective,
-    PositiveInt,
-    Section,
-    SpecialTokens,
-    TextSource,
-    Training,
-)
+from gem_core.recipe_gates import Gate
+from gem_core.recipe_method import Adaptation, Contrastive, Data, Objective, SpecialTokens, TextSource, Training
+from gem_core.recipe_section import PositiveInt, Section
 
 __all__ = [
     "Adaptation",
@@ -98,21 +90,6 @@ class Evaluation(Section):
         return self
 
 
-class Gate(Section):
-    """One rule a candidate has to meet. Differences are in points (0 to 100), candidate minus reference."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
-    """What reports call it."""
-    metric: str = Field(pattern=r"^(embedding|language)(\..+)?$")
-    """``embedding`` or ``language`` (the averages), or one task: ``embedding.STSBenchmark``."""
-    against: Literal["base", "champion", "threshold"]
-    """The reference: the base model, the reigning champion (passes when there is none), or the bare number."""
-    at_least: float
-    """The least difference (or value, against a threshold) that passes; negative allows a loss."""
-    confidence: float | None = Field(default=None, gt=0.5, lt=1.0)
-    """Decide by the interval of this level instead of the estimate; an interval across the margin is inconclusive."""
-
-
 class Resources(Section):
     """What a training asks of the cluster. Changes no result."""
 
@@ -151,8 +128,11 @@ class Recipe(Section):
     """How it is measured."""
     gates: tuple[Gate, ...] = ()
     """What it has to meet. A recipe without gates promotes nothing by itself."""
-    promotion: Literal["automatic", "manual"] = "automatic"
-    """``manual``: a passing version becomes ``challenger`` and waits for ``gem promote``."""
+    promotion: Literal["automatic", "manual", "shadow"] = "automatic"
+    """What a passing version becomes: ``automatic``: champion. ``manual``: ``challenger``, until a person approves or
+    declines it. ``shadow``: ``shadow``, to run beside the champion; ``gem promote`` moves it on."""
+    approval_hours: float = Field(default=0.0, ge=0.0, le=24 * 30)
+    """How long a ``manual`` run waits for a person. With 0 it ends at once, and an approval promotes all the same."""
     resources: Resources = Resources()
     """What the training asks of the cluster."""
 

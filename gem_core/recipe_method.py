@@ -1,17 +1,10 @@
 """The sections of a recipe that shape the weights: every choice of the GEM method (arXiv 2506.04344) and its data."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A frozen part of a recipe that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+from gem_core.recipe_section import Fraction, PositiveInt, Section
 
 
 class SpecialTokens(Section):

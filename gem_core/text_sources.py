@@ -101,6 +101,13 @@ def pin(source: TextSource, settings: Settings) -> PinnedSource:
     )
 
 
+def data_license(source: PinnedSource) -> str | None:
+    """The licence that the card of a hub data set states at this revision; None for files, or where none is stated."""
+    if source.source.startswith("sandbox:") or Path(source.source).suffix in READERS:
+        return None
+    return hub.data_license(source.source, source.revision)
+
+
 def load(source: PinnedSource, settings: Settings, *, seed: int) -> tuple[Dataset, npt.NDArray[np.int64]]:
     """Load a source's texts and draw its rows.
 

@@ -1,17 +1,20 @@
-"""Intervals for differences between two models that answered the same questions. Pure."""
+"""Bootstrap intervals and distributions for two models that answered the same questions. Pure.
+
+Closed-form and exact tests, and what a suite is large enough to see, are in :mod:`gem_core.evaluation.significance`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from scipy.stats import bootstrap, norm, rankdata, t
 
 Floats = NDArray[np.float64]
+Statistic = Callable[[Floats, Floats], Floats]
+"""Predictions and golds, each ``[resamples, items]``, to ``[resamples]`` values in points."""
+
 _BATCH = 100
 """Resamples drawn at a time: 100 times MMLU's 14,042 questions are 11 MB of indices."""
 
@@ -64,3 +67,104 @@ def paired_bootstrap(
         rng=np.random.default_rng(seed),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def resampled_means(differences: Floats, *, resamples: int, rng: np.random.Generator) -> Floats:
+    """Means of resampled paired differences, shape ``[resamples]``."""
+    drawn = (rng.integers(0, len(differences), (count, len(differences))) for count in _batches(resamples))
+    return np.concatenate([differences[rows].mean(axis=1) for rows in drawn])
+
+
+def resampled_statistic(
+    statistic: Statistic, ours: Floats, theirs: Floats, gold: Floats, *, resamples: int, rng: np.random.Generator
+) -> Floats:
+    """Differences of a statistic that is no mean over items (a correlation), both models on the same resampled items.
+
+    Args:
+        statistic: For example :func:`spearman`.
+        ours: The candidate's predictions, ``[items]``.
+        theirs: The reference's, for the same items in the same order.
+        gold: What they are to agree with, ``[items]``.
+        resamples: How many resamples.
+        rng: Draws the items.
+
+    Returns:
+        Candidate minus reference in points, ``[resamples]``; a resample in which all golds or predictions are equal has
+        no correlation and is left out.
+    """
+    parts = []
+    for count in _batches(resamples):
+        rows = rng.integers(0, len(gold), (count, len(gold)))
+        parts.append(statistic(ours[rows], gold[rows]) - statistic(theirs[rows], gold[rows]))
+    drawn = np.concatenate(parts)
+    return drawn[np.isfinite(drawn)]
+
+
+def spearman(predictions: Floats, gold: Floats) -> Floats:
+    """Spearman's rank correlation in points, row by row: ``[resamples, items]`` twice to ``[resamples]``.
+
+    Ties share ranks; a row without spread gives NaN.
+    """
+    return pearson(rankdata(predictions, axis=-1), rankdata(gold, axis=-1))
+
+
+def pearson(predictions: Floats, gold: Floats) -> Floats:
+    """Pearson's correlation in points, row by row; NaN for a row without spread."""
+    one = predictions - predictions.mean(axis=-1, keepdims=True)
+    two = gold - gold.mean(axis=-1, keepdims=True)
+    spread = np.sqrt((one**2).sum(axis=-1) * (two**2).sum(axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(100.0 * (one * two).sum(axis=-1) / spread, dtype=np.float64)
+
+
+def hierarchical_bootstrap(
+    points: Sequence[float], drawn: Sequence[Floats | None], *, resamples: int, rng: np.random.Generator
+) -> Floats:
+    """Resampled averages over tasks: tasks are drawn first, then items within each drawn task.
+
+    So the spread is that of other tasks like these, and not only of other items of these tasks.
+
+    Args:
+        points: The difference on each task.
+        drawn: Each task's own bootstrap distribution, ``[any]``; None where it has no per-item records, and its
+            difference then counts as it is.
+        resamples: How many averages.
+        rng: Draws tasks and items.
+
+    Returns:
+        Averages, ``[resamples]``.
+    """
+    distributions = [
+        np.full(resamples, point) if own is None else rng.choice(own, resamples)
+        for point, own in zip(points, drawn, strict=True)
+    ]
+    tasks = rng.integers(0, len(points), (resamples, len(points)))
+    columns = rng.integers(0, resamples, (resamples, len(points)))
+    return np.asarray(np.stack(distributions)[tasks, columns].mean(axis=1), dtype=np.float64)
+
+
+def expanded_bound(drawn: Floats, level: float, sample: int) -> tuple[float, float]:
+    """Lower and upper bound of a bootstrap distribution, each at `level`, widened for small samples.
+
+    The plain percentile interval of n values is too narrow by the factor ``sqrt((n - 1) / n)`` and by the normal
+    quantile in place of Student's; the *expanded* percentile interval mends both (Hesterberg 2015, "What teachers
+    should know about the bootstrap", section 5.3).
+    """
+    tail = float(norm.cdf(-_expansion(sample) * t.isf(level, sample - 1)))
+    low, high = np.quantile(drawn, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def expanded_p_value(drawn: Floats, margin: float, sample: int) -> tuple[float, float]:
+    """One-sided p-values of "at most `margin`" and "at least `margin`": the levels at which the bounds reach it."""
+    share = (float(np.sum(drawn < margin)) + 0.5 * float(np.sum(drawn == margin)) + 0.5) / (len(drawn) + 1.0)
+    score = float(norm.ppf(share)) / _expansion(sample)
+    return float(t.cdf(score, sample - 1)), float(t.sf(score, sample - 1))
+
+
+def _expansion(sample: int) -> float:
+    return float(np.sqrt(sample / (sample - 1)))
+
+
+def _batches(resamples: int) -> list[int]:
+    return [min(_BATCH, resamples - start) for start in range(0, resamples, _BATCH)]

@@ -101,6 +101,20 @@ def bases(tmp_path_factory):
     return base
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Settings:
+    """Settings of a SQLite store that tests share; each uses a registered model of its own."""
+    return Settings(home=tmp_path_factory.mktemp("gem"), tracking_uri=None)
+
+
+@pytest.fixture(scope="session")
+def registry(store):
+    """The registry in that store."""
+    from gem_core.registry import Registry
+
+    return Registry(store)
+
+
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     """Settings with a home of the test's own."""

@@ -167,14 +167,16 @@ def by_name(**records):
         (answers(100), answers(190), 0.0, "fail"),
         (answers(101), answers(100), 0.1, "inconclusive"),
         (answers(100, start=4), answers(100), -1.0, "inconclusive"),  # as good, but too few questions to tell
-        (answers(100), answers(100), 0.0, "pass"),  # the same answers: nothing is left to chance
+        (answers(100), answers(100), 0.0, "inconclusive"),  # the same answers are not shown to be better
+        (answers(100), answers(100), -5.0, "pass"),  # nor to be worse
+        (answers(100), answers(100), -1.0, "inconclusive"),  # but 200 questions cannot rule out a point
     ],
 )
-def test_with_a_confidence_the_interval_decides(ours, theirs, at_least, verdict):
+def test_with_a_confidence_a_test_decides(ours, theirs, at_least, verdict):
     our, their = (sum(items["exam"].values()) / 200 for items in (ours, theirs))
     result = decide(
-        scores(score(our, records="ours")),
-        scores(score(their, records="theirs"), model="base"),
+        scores(score(our, records="ours", items=200)),
+        scores(score(their, records="theirs", items=200), model="base"),
         at_least=at_least,
         confidence=0.95,
         records=by_name(ours=ours, theirs=theirs),
@@ -185,8 +187,8 @@ def test_with_a_confidence_the_interval_decides(ours, theirs, at_least, verdict)
     assert "95% interval" in result.reason
 
 
-NINETY = scores(score(90.0, records="ours"))
-SIXTY = scores(score(60.0, records="theirs"), model="base")
+NINETY = scores(score(90.0, records="ours", items=200))
+SIXTY = scores(score(60.0, records="theirs", items=200), model="base")
 
 
 @pytest.mark.parametrize(
@@ -212,16 +214,22 @@ def test_the_interval_is_shown_even_where_the_estimate_decides():
     assert result.interval[0] < 30.0 < result.interval[1]
 
 
-def test_a_group_is_resampled_within_its_leaves():
-    def measured(value, records, model="candidate"):
-        leaves = [score(value, task=f"exam_{leaf}", subtask_of="exam") for leaf in ("law", "maths")]
-        return scores(score(value, records=records), *leaves, model=model)
+def test_a_group_is_weighed_by_its_leaves():
+    """A small subject counts as much as a large one, also in what is known of it."""
 
-    right = {"exam_law": dict.fromkeys("abc", 100.0), "exam_maths": dict.fromkeys("abcdef", 100.0)}
-    wrong = {leaf: dict.fromkeys(items, 0.0) for leaf, items in right.items()}
-    records = by_name(ours=right, theirs=wrong)
-    result = decide(measured(100.0, "ours"), measured(0.0, "theirs", "base"), records=records, confidence=0.9)
-    assert (result.verdict, result.interval) == ("pass", (100.0, 100.0))
+    def measured(wrong, model):
+        leaves = {"exam_law": 30, "exam_maths": 300}
+        items = {leaf: {str(n): 100.0 * (n >= wrong) for n in range(size)} for leaf, size in leaves.items()}
+        values = {leaf: sum(of.values()) / len(of) for leaf, of in items.items()}
+        parts = [score(values[leaf], task=leaf, subtask_of="exam", items=size) for leaf, size in leaves.items()]
+        whole = score(sum(values.values()) / 2, records=model, items=330)
+        return scores(whole, *parts, model=model), items
+
+    (ours, our_items), (theirs, their_items) = measured(0, "ours"), measured(6, "theirs")
+    records = by_name(ours=our_items, theirs=their_items)
+    result = decide(ours, theirs, records=records, test="superiority", at_least=0.0)
+    assert (result.verdict, result.difference) == ("pass", pytest.approx(11.0))
+    assert result.interval == pytest.approx((4.4, 17.2), abs=0.1)
 
 
 def test_a_report_reads_well_and_fills_a_table():

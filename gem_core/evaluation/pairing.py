@@ -1,0 +1,188 @@
+"""Which scores a metric speaks of, whether two models' can be compared, and their items side by side. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gem_core.evaluation.scores import Scores, TaskScore
+    from gem_core.evaluation.significance import PairedItems
+
+Records = Callable[["TaskScore"], Mapping[str, Mapping[str, float]] | None]
+"""Points of each item by leaf task and item id (:meth:`ScoreStore.items`), or None where there are none."""
+Predictions = Callable[["TaskScore"], Mapping[str, tuple[float, float]] | None]
+"""Prediction and gold of each item by its id (:meth:`ScoreStore.predictions`), for scores that are no mean of items."""
+
+ADDS_UP = 0.01
+"""Points by which a score may differ from what its records give: rounding, and no more."""
+
+
+class Unpaired(Exception):  # noqa: N818 - an answer, not a failure
+    """Why the items of two models do not pair up, in a few words."""
+
+
+def metrics_of(scores: Scores, metric: str) -> tuple[str, ...]:
+    """The single tasks that `metric` speaks of, asked for and missing ones included: ``embedding.STS12`` ...
+
+    A wildcard that meets no requested task looks among the leaves of groups (``language.mmlu_*``).
+    """
+    kind, _, names = metric.partition(".")
+    if names and not _several(names):
+        return (metric,)
+    known = [one for one in dict.fromkeys((*scores.metrics(), *scores.missing)) if one.startswith(f"{kind}.")]
+    if not names:
+        return tuple(known)
+    leaves = [f"{kind}.{score.task}" for score in scores.tasks if score.kind == kind and score.subtask_of is not None]
+    found: dict[str, None] = {}
+    for pattern in names.split(","):
+        wanted = f"{kind}.{pattern.strip()}"
+        matched = [one for one in known if fnmatchcase(one, wanted)] or [
+            one for one in leaves if fnmatchcase(one, wanted)
+        ]
+        found |= dict.fromkeys(matched or [wanted])  # a name that nothing answers to is missing, not left out
+    return tuple(found)
+
+
+def measured(scores: Scores, metric: str) -> tuple[TaskScore, ...]:
+    """The scores whose average is `metric`; empty when any part of it is missing."""
+    if not _several(metric.partition(".")[2]):
+        return scores.measured(metric)
+    parts = [scores.measured(one) for one in metrics_of(scores, metric)]
+    return tuple(score for part in parts for score in part) if all(parts) else ()
+
+
+def value(scores: Scores, metric: str) -> float | None:
+    """The value of `metric` in points, or None when a part of it is missing."""
+    parts = measured(scores, metric)
+    return fmean(score.value for score in parts) if parts else None
+
+
+def flaw(scores: Scores, metric: str) -> str | None:
+    """What is wrong with one model's measurement of `metric`; None when it can be used."""
+    kind = metric.partition(".")[0]
+    keys = Counter((one.task, one.read_out, one.metric, one.subtask_of) for one in scores.tasks if one.kind == kind)
+    twice = sorted({key[0] for key, times in keys.items() if times > 1})
+    if twice:
+        return f"holds {', '.join(twice)} twice: nobody can tell which counts"
+    parts = _parts(scores, metric)
+    if not parts:
+        single = next((one for one in metrics_of(scores, metric) if not scores.measured(one)), metric)
+        return f"is missing ({scores.why_missing(single)})"
+    if not all(math.isfinite(part.value) for part in parts):
+        return "is not a number"
+    empty = [part.task for part in parts if part.items < 1]
+    return f"was measured on no items ({', '.join(empty)})" if empty else None
+
+
+def unequal(candidate: Scores, reference: Scores, metric: str) -> str | None:
+    """How the two measurements of `metric` differ in more than the model; None when they do not."""
+    ours, theirs = ({part.task: part for part in _parts(scores, metric)} for scores in (candidate, reference))
+    if ours.keys() != theirs.keys():
+        return f"measured on different tasks: {', '.join(sorted(ours.keys() ^ theirs.keys()))}"
+    for task, our in ours.items():
+        their = theirs[task]
+        if (our.settings, our.metric) != (their.settings, their.metric):
+            return f"settings differ: {task} was measured with other settings or versions; measure both again"
+        if our.items != their.items:
+            return f"settings differ: {task} has {our.items} items here and {their.items} there"
+    return None
+
+
+def pairs(
+    candidate: Scores,
+    reference: Scores | None,
+    metric: str,
+    records: Records | None,
+    predictions: Predictions | None,
+) -> Iterator[list[PairedItems]]:
+    """The items of each task of `metric`, a list for a task since a group has several leaves; weights add up to one.
+
+    Without a reference the candidate's points are held against nothing: a threshold.
+
+    Raises:
+        Unpaired: There are no records, they do not pair up one to one, or they are not those of the scores.
+    """
+    ours = measured(candidate, metric)
+    theirs = {} if reference is None else {score.task: score for score in measured(reference, metric)}
+    for score in ours:
+        weight = 1.0 / len(ours)
+        our = records(score) if records else None
+        if our is not None:
+            their = None if reference is None else (records(theirs[score.task]) if records else None)
+            other = reference and {leaf.task: leaf for leaf in reference.leaves(theirs[score.task])}
+            yield list(_means(candidate.leaves(score), our, their, other or {}, weight))
+        else:
+            yield [_statistic(score, theirs.get(score.task), predictions, weight)]
+
+
+def _means(
+    leaves: tuple[TaskScore, ...],
+    ours: Mapping[str, Mapping[str, float]],
+    theirs: Mapping[str, Mapping[str, float]] | None,
+    others: Mapping[str, TaskScore],
+    weight: float,
+) -> Iterator[PairedItems]:
+    """Contributions that average to the scores."""
+    import numpy as np
+
+    from gem_core.evaluation.significance import PairedItems
+
+    for leaf in leaves:
+        our = _whole(leaf, ours.get(leaf.task))
+        their = _whole(others[leaf.task], (theirs or {}).get(leaf.task)) if others else dict.fromkeys(our, 0.0)
+        if our.keys() != their.keys():
+            raise Unpaired(f"the items of {leaf.task} are not the same")
+        differences = np.array([our[item] - their[item] for item in our])
+        yield PairedItems(weight=weight / len(leaves), differences=differences)
+
+
+def _whole(score: TaskScore, items: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Records that are complete and add up to their score."""
+    if not items:
+        raise Unpaired(f"there are no per-item records of {score.task}")
+    if len(items) != score.items:
+        raise Unpaired(f"the records of {score.task} hold {len(items)} distinct items, its score {score.items}")
+    mean = fmean(items.values())
+    if not abs(mean - score.value) <= ADDS_UP:
+        raise Unpaired(f"the records of {score.task} average {mean:.2f}, its score is {score.value:.2f}")
+    return items
+
+
+def _statistic(
+    ours: TaskScore, theirs: TaskScore | None, predictions: Predictions | None, weight: float
+) -> PairedItems:
+    """Predictions and golds, for a score that is a correlation."""
+    import numpy as np
+
+    from gem_core.evaluation.significance import PairedItems
+    from gem_core.evaluation.statistics import pearson, spearman
+
+    statistic = {"cosine_spearman": spearman, "cosine_pearson": pearson}.get(ours.metric)
+    our, their = ((predictions(score) if predictions and score else None) for score in (ours, theirs))
+    if statistic is None or not our or not their:
+        raise Unpaired(f"there are no per-item records of {ours.task} from which its score could be had again")
+    if our.keys() != their.keys() or any(our[item][1] != their[item][1] for item in our):
+        raise Unpaired(f"the items of {ours.task} are not the same")
+    one, two, gold = (
+        np.array(column) for column in zip(*((our[item][0], their[item][0], our[item][1]) for item in our), strict=True)
+    )
+    for score, predicted in ((ours, one), (theirs, two)):
+        again = float(statistic(predicted[None], gold[None])[0])
+        if score is not None and not abs(again - score.value) <= ADDS_UP:
+            raise Unpaired(f"the records of {score.task} give {again:.2f}, its score is {score.value:.2f}")
+    return PairedItems(weight=weight, statistic=statistic, ours=one, theirs=two, gold=gold)
+
+
+def _parts(scores: Scores, metric: str) -> list[TaskScore]:
+    """The scores behind a metric, groups and their leaves."""
+    return [part for score in measured(scores, metric) for part in dict.fromkeys((score, *scores.leaves(score)))]
+
+
+def _several(names: str) -> bool:
+    return bool(re.search(r"[*?,]", names))
