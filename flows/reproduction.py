@@ -76,4 +76,5 @@ def _compare(run: Run, version: Version, trained: Trained, ray: Cluster) -> Mode
     registered = steps.evaluate(run, "registered", steps.files(run, version), version.digest, ray)
     made = steps.evaluate(run, "reproduced", run.model, trained.digest, ray)
     known = {task.digest: task.settings for task in plan(evaluation)}
-    return compare(registered, made, records=ScoreStore(run.settings.scores).items, settings=known)
+    store = ScoreStore(run.settings.scores)
+    return compare(registered, made, records=store.items, predictions=store.predictions, settings=known)

@@ -36,6 +36,8 @@ def test_a_run_ends_with_a_judged_version_and_its_lineage(first, settings):
     assert version.lineage.recipe["training"]["steps"] == 40
     assert version.lineage.data_digest
     assert version.lineage.flow_run
+    assert version.lineage.base_license == "apache-2.0"
+    assert version.lineage.worker_seconds > version.lineage.training_seconds > 0  # two workers
     assert version.verdict == first["report"]["verdict"]
     assert version.scores.keys() >= {"embedding", "language"}
 
