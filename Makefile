@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+JOBS   ?= 2
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-lock
@@ -27,8 +28,8 @@ install: $(STAMP) ## Make .venv and install the locked dependencies and the gem 
 demo: $(STAMP) ## Fine-tune, score, register, judge and promote a small model, end to end
 	@$(BIN)/gem demo $(ARGS)
 
-test: $(STAMP) ## Run the tests; ARGS="-k mask" picks some
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## Run the tests in JOBS=2 processes; ARGS="-k mask" picks some
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the walls between the packages
 	@$(BIN)/ruff check .

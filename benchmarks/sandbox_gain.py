@@ -12,6 +12,8 @@ import subprocess
 import sys
 from statistics import fmean
 
+from gem_core.evaluation.scores import Scores
+
 
 def main() -> None:
     """Run every seed and print the table."""
@@ -39,14 +41,9 @@ def measure(seed: int, overrides: list[str]) -> dict[str, float]:
     settings = [part for override in (f"seed={seed}", *overrides) for part in ("--set", override)]
     command = [sys.executable, "-m", "flows.cli", "run", "sandbox", *settings, "--json"]
     outcome = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    averages = {}
-    for role in ("baseline", "candidate"):
-        tasks = [task for task in outcome["comparison"][role]["tasks"] if task["subtask_of"] is None]
-        by_read_out: dict[str, list[float]] = {}
-        for task in tasks:
-            by_read_out.setdefault(task["read_out"], []).append(task["value"])
-        averages[role] = (max(fmean(v) for out, v in by_read_out.items() if out), fmean(by_read_out[""]))
-    (base, exam_base), (candidate, exam) = averages["baseline"], averages["candidate"]
+    baseline, scored = (Scores.model_validate(outcome["comparison"][role]) for role in ("baseline", "candidate"))
+    base, exam_base = baseline.value("embedding"), baseline.value("language")
+    candidate, exam = scored.value("embedding"), scored.value("language")
     spent = outcome["seconds"]
     cells = [f"{base:.2f}", f"{candidate:.2f}", f"{candidate - base:+.2f}", f"{exam_base:.2f}", f"{exam:.2f}"]
     cells += [f"{exam_base - exam:.2f}", f"{spent['training']:.0f}", f"{spent['scoring']:.0f}"]

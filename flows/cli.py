@@ -1,13 +1,14 @@
 """The ``gem`` command: puts the subcommands together and turns errors into one line and an exit status."""
 
 import os
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from flows import environment
-from flows.commands import models, recipes, runs, service, versions
+from flows.commands import compare, exports, models, recipes, runs, service, versions
 from flows.console import err, fail
 from gem_core.errors import GemError
 
@@ -22,7 +23,7 @@ app = typer.Typer(
         "`models:/NAME/VERSION` or `models:/NAME@ALIAS`."
     ),
 )
-for part in (runs, models, versions, service):
+for part in (runs, models, exports, compare, versions, service):
     for command in part.COMMANDS:
         app.command()(command)
 app.add_typer(recipes.app, name="recipe")
@@ -35,8 +36,13 @@ def _options(
     """Options of every subcommand; read in :func:`main`, before the tools are imported."""
 
 
+INTERRUPTED = (130, 143)
+"""Exit statuses after SIGINT and SIGTERM, as shells count them."""
+
+
 def main() -> None:
     """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as after an interrupt
     debug = "--debug" in sys.argv[1:] or os.environ.get("GEM_DEBUG", "").lower() in {"1", "true"}
     if "--debug" in sys.argv[1:]:  # accepted in any place, not only before the subcommand
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -48,7 +54,7 @@ def main() -> None:
             raise
         sys.exit(fail(error))
     except SystemExit as ending:
-        if ending.code == 130:
+        if ending.code in INTERRUPTED:
             err().print("interrupted; the same command goes on from where this one stopped")
         raise
 

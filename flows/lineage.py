@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from flows.run import Run
 from gem_core.data import PreparedData
 from gem_core.lineage import Lineage
+from gem_core.text_sources import data_license
 from ray_jobs.jobs import Trained
 
 SHAPING_PACKAGES = ("torch", "transformers", "peft", "mteb", "lm-eval", "gem-platform")
@@ -30,15 +31,17 @@ def gather(run: Run, data: PreparedData, training: Trained, parent: str | None) 
         base_digest=run.base.digest,
         base_license=run.base.license,
         data_digest=data.digest,
-        data_sources=tuple(asdict(source) for source in data.sources),
+        data_sources=tuple(asdict(source) | {"license": data_license(source)} for source in data.sources),
         recipe=run.recipe.model_dump(mode="json"),
         recipe_digest=run.recipe.digest(),
         code_commit=code_commit(),
+        image=run.settings.image,
         parent=parent,
         flow_run=flow_run.id,
         ray_job=run.training_key,
         steps=training.steps,
         training_seconds=training.seconds,
+        worker_seconds=training.seconds * run.recipe.resources.workers,
         packages={name: metadata.version(name) for name in SHAPING_PACKAGES},
     )
 

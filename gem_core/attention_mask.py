@@ -17,14 +17,17 @@ Special tokens see the whole prefix and themselves and are blind to each other; 
 the first special token, so that what it knows of the prefix passed through them; a pad sees itself, because a token
 that sees nothing turns into NaN. With one special token and no suffix this is the plain causal triangle.
 
-A mask is handed over as additive floats, dense: boolean masks are read as +1 by ``eager`` attention.
+``blind=False`` lets special tokens see those before them, ``bottleneck=False`` lets the suffix see the prefix (a
+control: with both off a row is plain causal), and a ``hidden`` token is seen by itself alone.
+
+A mask is handed over as additive floats, dense: boolean masks are read as +1 by ``eager`` attention. Only
+``flex_attention`` gets a ``BlockMask``, and FlashAttention, which heeds no mask, is refused one.
 Whether the active backend obeys is tested, not assumed: :func:`check_backend`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
@@ -32,13 +35,25 @@ from torch import Tensor
 from gem_core.errors import GemError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.nn.attention.flex_attention import BlockMask
     from transformers import PreTrainedConfig
 
-Mask = Tensor | dict[str, Tensor]
-"""What a transformers model takes as ``attention_mask``: one 4D tensor, or one for each type of layer."""
+Mask: TypeAlias = "Tensor | BlockMask | dict[str, Tensor | BlockMask]"
+"""What a transformers model takes as ``attention_mask``: one 4D mask, or one for each type of layer."""
 
 
-def visible(prefix: Tensor, lengths: Tensor, count: int, width: int) -> Tensor:
+def visible(
+    prefix: Tensor,
+    lengths: Tensor,
+    count: int,
+    width: int,
+    *,
+    blind: bool = True,
+    bottleneck: bool = True,
+    hidden: Tensor | None = None,
+) -> Tensor:
     """Who sees whom, by the drawing above.
 
     Args:
@@ -46,6 +61,9 @@ def visible(prefix: Tensor, lengths: Tensor, count: int, width: int) -> Tensor:
         lengths: Tokens of each row without its pads, [B], at least ``prefix + count``.
         count: k.
         width: L, the padded length.
+        blind: Hide special tokens from each other.
+        bottleneck: Hide the prefix from the suffix.
+        hidden: Tokens that no other sees, [B, L] bool.
 
     Returns:
         [B, L, L] bool: query, key.
@@ -58,10 +76,15 @@ def visible(prefix: Tensor, lengths: Tensor, count: int, width: int) -> Tensor:
         return (where >= prefix) & (where < prefix + count)
 
     causal = key <= query
-    siblings = special(query) & special(key) & (query != key)
-    past_the_bottleneck = (query >= prefix + count) & (key < prefix)
+    seen = causal
+    if blind:
+        seen = seen & ~(special(query) & special(key) & (query != key))
+    if bottleneck:
+        seen = seen & ~((query >= prefix + count) & (key < prefix))
+    if hidden is not None:
+        seen = seen & (~hidden[:, None, :] | (query == key))
     pad = query >= length
-    return torch.where(pad, query == key, causal & ~siblings & ~past_the_bottleneck)
+    return torch.where(pad, query == key, seen)
 
 
 def draw(seen: Tensor, names: str) -> str:
@@ -77,6 +100,14 @@ def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
 
+def block_mask(seen: Tensor) -> BlockMask:
+    """The same for ``flex_attention``, which skips blocks of 128 x 128 where nothing is visible."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    batch, queries, width = seen.shape
+    return create_block_mask(lambda b, _, q, k: seen[b, q, k], batch, None, queries, width, device=str(seen.device))
+
+
 def for_network(config: PreTrainedConfig, seen: Tensor, dtype: torch.dtype) -> Mask:
     """The mask in the form this architecture takes it, a sliding window combined.
 
@@ -85,33 +116,51 @@ def for_network(config: PreTrainedConfig, seen: Tensor, dtype: torch.dtype) -> M
 
     Args:
         config: The network's configuration.
-        seen: From :func:`visible`.
+        seen: From :func:`visible`, [B, L, L] or the last Q of its rows, [B, Q, L].
         dtype: What attention computes in.
+
+    Raises:
+        GemError: The backend heeds no mask.
     """
-    full = additive(seen, dtype)
+    backend = str(getattr(config, "_attn_implementation", "sdpa"))
+    if "flash" in backend:
+        raise GemError(f"{backend} takes no mask of ours and would train plain causal rows; {INSTEAD}")
+
+    def form(seen: Tensor) -> Tensor | BlockMask:
+        return block_mask(seen) if backend == "flex_attention" else additive(seen, dtype)
+
     window = getattr(config, "sliding_window", None)
     types = set(getattr(config, "layer_types", None) or ())
-    width = seen.shape[-1]
     if types and types <= {"full_attention", "sliding_attention"} and types != {"full_attention"}:
-        slid = additive(seen & _within(width, window or width, seen.device), dtype)
-        return {"full_attention": full, "sliding_attention": slid}
+        return {"full_attention": form(seen), "sliding_attention": form(_within(seen, window))}
     applies = getattr(config, "use_sliding_window", True) and not types
-    if window and applies and window < width:
-        return additive(seen & _within(width, window, seen.device), dtype)
-    return full
+    return form(_within(seen, window) if applies else seen)
 
 
-def _within(width: int, window: int, device: torch.device) -> Tensor:
-    position = torch.arange(width, device=device)
-    return position[:, None] - position[None, :] < window
+def _within(seen: Tensor, window: int | None) -> Tensor:
+    queries, width = seen.shape[-2:]
+    if window is None or window >= width:
+        return seen
+    position = torch.arange(width, device=seen.device)
+    return seen & (position[width - queries :, None] - position[None, :] < window)
 
 
-States = Callable[[Tensor, Mask | None], Tensor]
+INSTEAD = "set training.attention to sdpa or eager"
+
+States: TypeAlias = "Callable[[Tensor, Mask | None], Tensor]"
 """Token ids [B, L] and a mask to last-layer states [B, L, D]."""
 
 
 @torch.no_grad()
-def check_backend(states: States, build: Callable[[Tensor], Mask], *, ids: tuple[int, ...], vocabulary: int) -> None:
+def check_backend(
+    states: States,
+    build: Callable[[Tensor], Mask],
+    *,
+    ids: tuple[int, ...],
+    vocabulary: int,
+    blind: bool = True,
+    bottleneck: bool = True,
+) -> None:
     """Run small rows through the real network under the active backend and compare with what the mask promises.
 
     Independence is tested by perturbation (a state must not move at all when a token it cannot see changes), each time
@@ -122,6 +171,8 @@ def check_backend(states: States, build: Callable[[Tensor], Mask], *, ids: tuple
         build: Makes the mask handed to it from ``visible`` [B, L, L].
         ids: The special tokens.
         vocabulary: Known tokens, from which the test rows are drawn.
+        blind: As for :func:`visible`.
+        bottleneck: Likewise.
 
     Raises:
         GemError: The backend ignores or misreads the mask, or does not take one.
@@ -133,7 +184,7 @@ def check_backend(states: States, build: Callable[[Tensor], Mask], *, ids: tuple
     row = torch.randint(vocabulary, (width,), generator=generator)
     row[first:after] = torch.tensor(ids)
     other = (row + 1 + torch.randint(vocabulary - 1, (width,), generator=generator)) % vocabulary
-    seen = visible(torch.tensor([prefix]), torch.tensor([length]), count, width)
+    seen = visible(torch.tensor([prefix]), torch.tensor([length]), count, width, blind=blind, bottleneck=bottleneck)
     closed = seen.clone()
     closed[:, first:after, :prefix] = False  # the specials see nothing either: no path from prefix to suffix is left
 
@@ -148,11 +199,11 @@ def check_backend(states: States, build: Callable[[Tensor], Mask], *, ids: tuple
         plain, masked, shut = run(None), run(seen), run(closed)
         shut_prefix, shut_first = run(closed, head), run(closed, slice(first, first + 1))
         open_prefix, open_pads = run(seen, head), run(seen, slice(length, width))
+    except GemError:
+        raise
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise GemError(
-            f"the attention backend does not take the GEM mask ({reason}); set training.attention to sdpa or eager"
-        ) from error
+        raise GemError(f"the attention backend does not take the GEM mask ({reason}); {INSTEAD}") from error
 
     tolerance = 1e-6 * float(plain.abs().max())
     like_causal = 0.05 * float(plain.abs().max())
@@ -161,9 +212,10 @@ def check_backend(states: States, build: Callable[[Tensor], Mask], *, ids: tuple
         return bool(((one - two)[part].abs() > tolerance).any())
 
     faults = {
-        "the suffix sees the prefix": moved(shut, shut_prefix, tail),
+        "the suffix sees the prefix": bottleneck and moved(shut, shut_prefix, tail),
+        "the suffix does not see the prefix": not bottleneck and not moved(shut, shut_prefix, tail),
         "special tokens see what is hidden from them": moved(shut, shut_prefix, specials),
-        "special tokens see each other": count > 1 and moved(shut, shut_first, slice(first + 1, after)),
+        "special tokens see each other": blind and count > 1 and moved(shut, shut_first, slice(first + 1, after)),
         "special tokens do not see the prefix": not moved(masked, open_prefix, specials),
         "the suffix does not see the special tokens": not moved(shut, shut_first, tail),
         "pads are seen": moved(masked, open_pads, slice(0, length)),
@@ -174,6 +226,4 @@ def check_backend(states: States, build: Callable[[Tensor], Mask], *, ids: tuple
     }
     found = [fault for fault, present in faults.items() if present]
     if found:
-        raise GemError(
-            f"the attention backend misreads the GEM mask ({'; '.join(found)}); set training.attention to sdpa or eager"
-        )
+        raise GemError(f"the attention backend misreads the GEM mask ({'; '.join(found)}); {INSTEAD}")

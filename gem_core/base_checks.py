@@ -49,12 +49,13 @@ def check(folder: Path, reference: str) -> None:
 
 
 def check_weights(folder: Path, reference: str) -> None:
-    """Refuse a folder without safetensors.
+    """Refuse a folder without safetensors, or with one that is cut short or is none.
 
     Raises:
-        GemError: No ``*.safetensors``; says so when there are pickled weights instead.
+        GemError: No ``*.safetensors``; says so when there are pickled weights instead. Or a damaged one.
     """
     if any(folder.glob("*.safetensors")):
+        check_whole(folder, reference)
         return
     pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
     if pickled:
@@ -63,6 +64,24 @@ def check_weights(folder: Path, reference: str) -> None:
             "convert it to safetensors (transformers: model.save_pretrained)"
         )
     raise GemError(f"{reference} has no *.safetensors weights: check that it is a model, and that it was copied whole")
+
+
+def check_whole(folder: Path, reference: str) -> None:
+    """Refuse weights that are not as long as their headers say: takes a moment, however large they are.
+
+    Raises:
+        GemError: Naming the first damaged file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise GemError(
+                f"{path.name} of {reference} is damaged ({_one_line(error)}): copy or download it again"
+            ) from error
 
 
 def read_config(folder: Path, reference: str) -> dict[str, Any]:

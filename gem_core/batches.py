@@ -1,70 +1,19 @@
-"""Rows of token ids on disk, and the sequences of every step as a pure function of (seed, step).
+"""The sequences of every step, as a pure function of (seed, step).
 
 Because nothing is remembered between steps, a resumed run needs no more than the number of its next step, and any
 number of workers plan the same global batch and take their shares of it (:func:`share`).
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from gem_core.errors import GemError
-from gem_core.recipe import Objective
-
-Tokens = npt.NDArray[np.int32]
-TOKENS_FILE, OFFSETS_FILE = "tokens.npy", "offsets.npy"
-
-
-class Rows:
-    """Ragged rows of token ids, memory-mapped: ``rows[i]`` is an int32 array that lies on disk."""
-
-    def __init__(self, tokens: Tokens, offsets: npt.NDArray[np.int64]) -> None:
-        self._tokens = tokens
-        self._offsets = offsets
-
-    @classmethod
-    def write(cls, folder: Path, rows: Iterable[Sequence[int]]) -> Self:
-        """Write ``tokens.npy`` (row behind row) and ``offsets.npy`` (where each begins), and open them."""
-        folder.mkdir(parents=True, exist_ok=True)
-        parts = [np.asarray(row, dtype=np.int32) for row in rows]
-        offsets = np.zeros(len(parts) + 1, dtype=np.int64)
-        np.cumsum([len(part) for part in parts], out=offsets[1:])
-        np.save(folder / TOKENS_FILE, np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32))
-        np.save(folder / OFFSETS_FILE, offsets)
-        return cls.open(folder)
-
-    @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open what :meth:`write` wrote.
-
-        Raises:
-            GemError: There are no rows in ``folder``.
-        """
-        try:
-            # offsets are read whole (they are looked up at random), tokens stay on disk unless there are none
-            offsets = np.load(folder / OFFSETS_FILE, allow_pickle=False)
-            tokens = np.load(folder / TOKENS_FILE, mmap_mode="r" if offsets[-1] else None, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise GemError(f"no prepared rows in {folder} ({error}); prepare the data again") from error
-        return cls(tokens, offsets)
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each row."""
-        return np.diff(self._offsets)
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def __getitem__(self, index: int) -> Tokens:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self._tokens[self._offsets[index] : self._offsets[index + 1]]
+from gem_core.recipe_method import Objective
+from gem_core.rows import CONTRASTIVE, RAW, SPECIAL, Rows, Tokens
 
 
 @dataclass(frozen=True)
@@ -75,7 +24,9 @@ class TokenSequence:
     prefix: int
     """Tokens before the special tokens; all of them where there are none."""
     index: int
-    """Which of its kind in the global batch (for a view: the number of the text)."""
+    """Which of its kind in the global batch."""
+    hidden: npt.NDArray[np.bool_] | None = None
+    """Tokens that no other sees: what prefix dropout of the kind ``mask`` dropped."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -90,9 +41,10 @@ class Batch:
     special: tuple[TokenSequence, ...]
     """Rows with special tokens: continuation and reconstruction, under the GEM mask."""
     views: tuple[TokenSequence, ...]
-    """Two views of each of the n contrastive texts, special tokens last: indices 0..n-1, then n..2n-1."""
+    """Special tokens last. First views of the n contrastive rows (or anchors), indices 0..n-1; second ones (or
+    positives), n..2n-1; then the hard negatives there are, m in all."""
     same: npt.NDArray[np.bool_]
-    """[n, n]: where two contrastive texts are the same tokens, so that none is the other's negative."""
+    """[n, n + m]: where a second text is the same tokens as one of the row's own two, so that it is no negative."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +61,65 @@ class Planner:
     max_positions: int | None
     """The longest sequence the network takes; a reconstruction row restores as much of its text as fits."""
 
+    def check(self) -> None:
+        """Refuse rows that are to be cut and cannot be.
+
+        Raises:
+            GemError: Naming the first of them.
+        """
+        short = self.rows.too_short(SPECIAL, 2, self.first_token)
+        if short is not None:
+            raise GemError(
+                f"row {short} has {len(self.rows[short])} token(s), too few to be cut into prefix and suffix; "
+                "prepare the data again, which leaves such rows out"
+            )
+
     def batch(self, step: int) -> Batch:
         """The global batch of a step counted from 0."""
         generator = np.random.default_rng([self.seed, 1, step])
-        texts = [np.asarray(self.rows[i]) for i in self._indices(step)]
-        with_special = _rounded((1 - self.objective.raw_share) * len(texts), generator)
-        restoring = _rounded(self.objective.reconstruction_share * with_special, generator)
-        raw, special, prefixes = [], [], []
-        for number, text in enumerate(texts):
-            begin = self._begin(text)
-            cut = int(generator.integers(begin + 1, max(begin + 2, len(text))))
-            if number >= with_special or len(text) < begin + 2:  # too short to be cut
-                raw.append(TokenSequence(text, len(text), number))
-            elif number < restoring:
-                special.append(self._reconstruction(text, number))
-                prefixes.append(text)
-            else:
-                special.append(TokenSequence(np.concatenate([text[:cut], self._special, text[cut:]]), cut, number))
-                prefixes.append(text[:cut])
-        return Batch(tuple(raw), tuple(special), *self._views(texts, prefixes, generator))
+        indices = self._indices(step)
+        rows, uses = [self.rows.group(index) for index in indices], self.rows.uses[indices]
+        special = self._special_rows([row[0] for row in rows], uses, generator)
+        raw = tuple(
+            TokenSequence(row[0], len(row[0]), place)
+            for place, (row, use) in enumerate(zip(rows, uses, strict=True))
+            if use & RAW and place not in special
+        )
+        contrasted = [
+            [special[place].tokens[: special[place].prefix]] if prefix_alone else row
+            for place, row in enumerate(rows)
+            if uses[place] & CONTRASTIVE
+            for prefix_alone in [self.objective.contrastive.rows == "special" and len(row) == 1]
+            if place in special or not prefix_alone
+        ]
+        views = self._views([] if self.objective.contrastive.rows == "none" else contrasted, generator)
+        return Batch(raw, tuple(special.values()), *views)
+
+    def _special_rows(
+        self, texts: list[Tokens], uses: npt.NDArray[np.uint8], generator: np.random.Generator
+    ) -> dict[int, TokenSequence]:
+        """The batch's rows with special tokens, by their places in it."""
+        cuts = [self._cut(text, generator) for text in texts]
+        language = uses & (RAW | SPECIAL)
+        wanted = _rounded((1 - self.objective.raw_share) * np.count_nonzero(language), generator)
+        bound, free = np.flatnonzero(language == SPECIAL), np.flatnonzero(language == RAW | SPECIAL)
+        chosen = [int(place) for place in [*bound, *free[: max(0, wanted - len(bound))]]]
+        restoring = _rounded(self.objective.reconstruction_share * len(chosen), generator)
+        return {
+            place: self._reconstruction(texts[place], place)
+            if number < restoring
+            else self._continuation(texts[place], cuts[place], place)
+            for number, place in enumerate(chosen)
+        }
+
+    def _cut(self, text: Tokens, generator: np.random.Generator) -> int:
+        """Tokens before the cut: uniform between the recipe's shares, at least a token on each side."""
+        begin = self._begin(text)
+        length = len(text) - begin
+        low, high = self.objective.cut
+        first = max(1, min(int(np.ceil(low * length)), length - 1))
+        last = max(first, min(int(high * length), length - 1))
+        return begin + int(generator.integers(first, last + 1))
 
     def _indices(self, step: int) -> list[int]:
         """The step's rows: a fresh order of all rows each epoch, cut into batches without regard to its end."""
@@ -141,6 +133,9 @@ class Planner:
     def _special(self) -> Tokens:
         return np.asarray(self.special_ids, dtype=np.int32)
 
+    def _continuation(self, text: Tokens, cut: int, number: int) -> TokenSequence:
+        return TokenSequence(np.concatenate([text[:cut], self._special, text[cut:]]), cut, number)
+
     def _reconstruction(self, text: Tokens, number: int) -> TokenSequence:
         begin = self._begin(text)
         if self.max_positions is not None:
@@ -148,27 +143,34 @@ class Planner:
         return TokenSequence(np.concatenate([text, self._special, text[begin:]]), len(text), number)
 
     def _views(
-        self, texts: list[Tokens], prefixes: list[Tokens], generator: np.random.Generator
+        self, rows: list[list[Tokens]], generator: np.random.Generator
     ) -> tuple[tuple[TokenSequence, ...], npt.NDArray[np.bool_]]:
+        """Two views of every row: of its one text with dropout, or its anchor and its positive as they are."""
         contrastive = self.objective.contrastive
-        chosen = {"all": texts, "special": prefixes, "none": []}[contrastive.rows]
         rates = (contrastive.dropout if contrastive.views == "both" else 0.0, contrastive.dropout)
-        views = []
-        for view, rate in enumerate(rates):
-            for number, text in enumerate(chosen):
-                kept = np.concatenate([self._thinned(text, rate, generator), self._special])
-                views.append(TokenSequence(kept, len(kept) - len(self.special_ids), view * len(chosen) + number))
-        contents = [text.tobytes() for text in chosen]
-        same = np.array([[one == two for two in contents] for one in contents], dtype=np.bool_)
-        return tuple(views), same
+        texts = [(row[min(view, len(row) - 1)], rate if len(row) == 1 else 0.0)
+                 for view, rate in enumerate(rates) for row in rows]  # fmt: skip
+        texts += [(negative, 0.0) for row in rows for negative in row[2:]]
+        views = tuple(self._view(text, rate, number, generator) for number, (text, rate) in enumerate(texts))
+        numbers: dict[bytes, int] = {}
+        content = np.array([numbers.setdefault(text.tobytes(), len(numbers)) for text, _ in texts], dtype=np.int64)
+        anchor, second = content[: len(rows)], content[len(rows) :]
+        own = second[: len(rows)]
+        same = (anchor[:, None] == second) | (own[:, None] == second)
+        same[:, : len(rows)] |= (anchor[:, None] == anchor) | (own[:, None] == anchor)
+        return views, same
 
-    def _thinned(self, text: Tokens, rate: float, generator: np.random.Generator) -> Tokens:
+    def _view(self, text: Tokens, rate: float, number: int, generator: np.random.Generator) -> TokenSequence:
+        """A text with its special tokens, a share of it dropped."""
         begin = self._begin(text)
         keep = generator.random(len(text)) >= rate
         keep[:begin] = True
         if len(text) > begin and not keep[begin:].any():
             keep[begin + int(generator.integers(len(text) - begin))] = True
-        return text[keep]
+        if self.objective.contrastive.dropout_kind == "mask":
+            hidden = np.concatenate([~keep, np.zeros(len(self.special_ids), dtype=np.bool_)])
+            return TokenSequence(np.concatenate([text, self._special]), len(text), number, hidden)
+        return TokenSequence(np.concatenate([text[keep], self._special]), int(keep.sum()), number)
 
 
 @functools.lru_cache(maxsize=2)  # a batch may lie across two epochs
@@ -192,27 +194,34 @@ TOKENS_AT_ONCE = 16_384
 """Padded tokens of one call at most (32 rows of 512), unless a single row has more."""
 
 
-def length_buckets(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
-    """Cut sequences, ordered longest first, into padded calls of the least total cost (dynamic programming)."""
-    lengths = [len(s) for s in sequences]
-    best: list[tuple[int, int]] = [(0, 0)]  # cost of the first j sequences, where their last call begins
+def length_buckets(sequences: Sequence[TokenSequence], most_rows: int | None = None) -> list[list[TokenSequence]]:
+    """Cut sequences, ordered longest first, into padded calls of the least total cost (dynamic programming).
+
+    No call has more rows than ``most_rows``, nor, unless it has one row, more than ``TOKENS_AT_ONCE`` tokens.
+    """
+    lengths = np.array([len(s) for s in sequences], dtype=np.int64)
+    cost = np.zeros(len(lengths) + 1, dtype=np.int64)  # of the first j sequences
+    begins = np.zeros(len(lengths) + 1, dtype=np.int64)  # where their last call begins
     for end in range(1, len(lengths) + 1):
-        best.append(
-            min(
-                (best[begin][0] + (end - begin) * lengths[begin] + OVERHEAD_TOKENS, begin)
-                for begin in range(end)
-                if (end - begin) * lengths[begin] <= TOKENS_AT_ONCE or end - begin == 1
-            )
-        )
+        rows = TOKENS_AT_ONCE // int(lengths[end - 1])  # more would be too many tokens even of this length
+        rows = max(1, min(end, rows, most_rows or end))
+        begun = np.arange(end - rows, end)
+        tokens = (end - begun) * lengths[begun]
+        fits = (tokens <= TOKENS_AT_ONCE) | (begun == end - 1)
+        whole = np.where(fits, cost[begun] + tokens + OVERHEAD_TOKENS, np.iinfo(np.int64).max)
+        best = int(whole.argmin())
+        cost[end], begins[end] = whole[best], begun[best]
     calls, end = [], len(lengths)
     while end:
-        begin = best[end][1]
+        begin = int(begins[end])
         calls.append(list(sequences[begin:end]))
         end = begin
     return calls[::-1]
 
 
-def padded(sequences: Sequence[Tokens | list[int]], filler: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def padded(
+    sequences: Sequence[npt.NDArray[np.generic] | list[int]], filler: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Right-padded ids [B, L] and the lengths [B]. Under a causal mask no token sees a pad, whatever it is."""
     lengths = np.array([len(tokens) for tokens in sequences], dtype=np.int64)
     ids = np.full((len(sequences), int(lengths.max())), filler, dtype=np.int64)

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from gem_core.batches import Rows
 from gem_core.errors import GemError
+from gem_core.rows import Row, Rows
 from gem_core.text_sources import PinnedSource, load, pin
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from gem_core.recipe import Data
     from gem_core.settings import Settings
     from gem_core.sources import ResolvedModel
@@ -49,7 +52,7 @@ class PreparedData:
     dropped: int
     """Rows left out because they were longer than the limit."""
     skipped: int
-    """Blank rows and rows of a single token."""
+    """Rows with a blank text or one of a single token."""
     sources: tuple[PinnedSource, ...]
     """Each source in the state that was used."""
 
@@ -65,7 +68,7 @@ class PreparedData:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> PreparedData:
         """The inverse of :meth:`to_json`."""
-        sources = tuple(PinnedSource(**source) for source in content["sources"])
+        sources = tuple(PinnedSource.from_json(source) for source in content["sources"])
         return cls(**{**content, "folder": Path(content["folder"]), "sources": sources})
 
 
@@ -165,44 +168,60 @@ class _TokenRows:
         self.counts: Counter[str] = Counter()
         self.hash = hashlib.sha256()
 
-    def __iter__(self) -> Iterator[list[int]]:
-        from datasets import concatenate_datasets
-
-        tokenize = _tokenizer(self._base.folder)
+    def __iter__(self) -> Iterator[Row]:
+        tokenize = _Tokenizer(self._base.folder)
         loaded = [load(source, self._settings, seed=self._seed + number) for number, source in enumerate(self._pinned)]
-        origin = np.concatenate([np.full(len(rows), number) for number, (_, rows) in enumerate(loaded)])
-        numbers = np.concatenate([rows for _, rows in loaded])
-        order = np.random.default_rng([self._seed, len(loaded)]).permutation(len(numbers))
-        texts = concatenate_datasets([table for table, _ in loaded])
+        origin = np.concatenate([np.full(len(numbers), source) for source, (_, numbers) in enumerate(loaded)])
+        place = np.concatenate([np.arange(len(numbers)) for _, numbers in loaded])
+        order = np.random.default_rng([self._seed, len(loaded)]).permutation(len(place))
         for start in range(0, len(order), TEXTS_A_BATCH):
             part = order[start : start + TEXTS_A_BATCH]
             if self._progress is not None:
                 self._progress("tokenizing", start / len(order))
-            batch = [text or "" for text in texts[part]["text"]]
-            for index, text, ids in zip(part, batch, tokenize(batch), strict=True):
-                row = self._kept(text, ids, f"row {numbers[index] + 1} of {self._pinned[origin[index]].source}")
-                if row is not None:
-                    self.hash.update(np.array([len(row), *row], dtype="<i4").tobytes())
+            groups = self._groups([table for table, _ in loaded], origin[part], place[part])
+            ids = iter(tokenize([text for group in groups for text in group]))
+            for index, group in zip(part, groups, strict=True):
+                source = self._pinned[origin[index]]
+                name = f"row {loaded[origin[index]][1][place[index]] + 1} of {source.source}"
+                texts = self._kept(group, [next(ids) for _ in group], tokenize.front, name)
+                if texts is not None:
+                    row = Row(texts, source.use_bits)
+                    for text in texts:
+                        self.hash.update(np.array([row.use, len(text), *text], dtype="<i4").tobytes())
                     yield row
         if self._progress is not None:
             self._progress("tokenized", 1.0)
 
-    def _kept(self, text: str, ids: list[int], name: str) -> list[int] | None:
-        """The row as it is trained on; None for one that is left out."""
+    def _groups(
+        self, tables: list[Dataset], origin: npt.NDArray[np.int64], place: npt.NDArray[np.int64]
+    ) -> list[list[str]]:
+        """The texts of some rows, each from its source's table."""
+        groups: list[list[str]] = [[] for _ in origin]
+        for number, table in enumerate(tables):
+            mine = np.flatnonzero(origin == number)
+            columns = table[place[mine]] if len(mine) else {}
+            rows = zip(*columns.values(), strict=True)
+            for index, values in zip(mine, rows, strict=True):
+                groups[index] = self._pinned[number].texts(dict(zip(columns, values, strict=True)))
+        return groups
+
+    def _kept(self, texts: list[str], ids: list[list[int]], front: int, name: str) -> list[list[int]] | None:
+        """The row's texts as they are trained on; None for a row that is left out."""
         limit = self._data.max_length
-        if not text.strip() or len(ids) < 2:
+        if any(not text.strip() or len(one) < front + 2 for text, one in zip(texts, ids, strict=True)):
             self.counts["skipped"] += 1
             return None
-        if len(ids) > limit:
+        longest = max(map(len, ids))
+        if longest > limit:
             if self._data.on_long == "refuse":
                 raise GemError(
-                    f"{name} has {len(ids)} tokens, the limit is {limit}: raise data.max_length, or set "
+                    f"{name} has {longest} tokens, the limit is {limit}: raise data.max_length, or set "
                     "data.on_long to truncate or drop"
                 )
             self.counts["truncated" if self._data.on_long == "truncate" else "dropped"] += 1
             if self._data.on_long == "drop":
                 return None
-        return ids[:limit]
+        return [one[:limit] for one in ids]
 
     def check(self, rows: int) -> None:
         """Refuse what nothing can be learnt from."""
@@ -218,19 +237,22 @@ class _TokenRows:
             )
 
 
-def _tokenizer(folder: Path) -> Callable[[list[str]], list[list[int]]]:
+class _Tokenizer:
     """Texts -> ids as the base's tokenizer makes them of raw text, without what it puts behind."""
-    from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.model_max_length = int(1e9)  # rows are cut and counted here, without its warning
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
-    front = next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)
-    behind = len(whole) - front - len(plain)
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer
 
-    def tokenize(texts: list[str]) -> list[list[int]]:
-        rows: list[list[int]] = tokenizer(texts, return_attention_mask=False, return_token_type_ids=False)["input_ids"]
-        return [row[: len(row) - behind] for row in rows] if behind > 0 else rows
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer.model_max_length = int(1e9)  # rows are cut and counted here, without its warning
+        plain = self._tokenizer("a", add_special_tokens=False)["input_ids"]
+        whole = self._tokenizer("a")["input_ids"]
+        self.front = next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)
+        """Tokens it puts in front of every text."""
+        self._behind = len(whole) - self.front - len(plain)
 
-    return tokenize
+    def __call__(self, texts: list[str]) -> list[list[int]]:
+        rows: list[list[int]] = self._tokenizer(texts, return_attention_mask=False, return_token_type_ids=False)[
+            "input_ids"
+        ]
+        return [row[: len(row) - self._behind] for row in rows] if self._behind > 0 else rows

@@ -7,6 +7,7 @@ of links to exactly the files of the model, since others may have put more into 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Progress = Callable[[str, float], None]
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "*.safetensors"
 ABOUT = [*(f"*{suffix}" for suffix in CONTENT_SUFFIXES if suffix != ".safetensors"), "README.md", "LICENSE*"]
@@ -85,6 +88,25 @@ def data_commit(name: str, revision: str | None) -> str:
 
     with _explained(name, revision, kind="data set"):
         return str(HfApi().dataset_info(name, revision=revision).sha)
+
+
+def data_license(name: str, commit: str) -> str | None:
+    """What a data set's card says of its licence; from the cache where the hub is out of reach.
+
+    A licence decides nothing in a run, so a card that cannot be had is a warning, not an end.
+    """
+    from huggingface_hub import DatasetCard, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        with _explained(name, commit, kind="data set"):
+            card = DatasetCard.load(hf_hub_download(name, "README.md", repo_type="dataset", revision=commit))
+    except (GemError, EntryNotFoundError, ValueError) as error:  # no card, or one that is not YAML
+        log.warning("the licence of %s is not known: %s", name, str(error).split("\n")[0])
+        return None
+    stated = card.data.license
+    named = getattr(card.data, "license_name", None) if stated == "other" else None
+    return ", ".join(stated) if isinstance(stated, list) else named or stated
 
 
 def _link(snapshot: Path, folder: Path) -> None:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from gem_core import model_folder
+from gem_core import generation, model_folder
 from gem_core.batches import padded
+from gem_core.encoding import CALL_TOKENS, calls, read_only_last
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.network import causal_lm, hidden_states, load_network, load_tokenizer, with_adapter
 from gem_core.read_out import READ_OUTS, special_states, text_states, text_tokens, view_mask
-from gem_core.special_tokens import add_special_tokens, initialise_rows, special_token_ids
+from gem_core.special_tokens import add_special_tokens, first_rows, initialise_rows, special_token_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from gem_core.generation import Reading
     from gem_core.network import Network
     from gem_core.recipe import Adaptation, SpecialTokens
     from gem_core.settings import Settings
@@ -79,11 +82,17 @@ class GemModel:
         tokenizer = load_tokenizer(base.folder)
         ids = add_special_tokens(tokenizer, special_tokens.count)
         network = load_network(base.folder, dtype=dtype, attention=attention)
-        initialise_rows(network, ids, noise=special_tokens.noise, seed=seed)
+        if adaptation.scope == "all":
+            initialise_rows(network, ids, noise=special_tokens.noise, seed=seed)
         if adaptation.method == "lora":
             network = with_adapter(network, adaptation, ids, seed=seed, reference=base.reference)
+        if adaptation.scope == "special":
+            from gem_core.activated_adapter import activate
+
+            activate(network, ids, first_rows(causal_lm(network), ids, noise=special_tokens.noise, seed=seed))
         description = model_folder.Description(
             weights="adapter" if adaptation.method == "lora" else "full",
+            scope=adaptation.scope,
             base=model_folder.BaseReference(
                 reference=base.reference, revision=base.revision, digest=base.digest, license=base.license
             ),
@@ -155,9 +164,19 @@ class GemModel:
         return len(self.special_ids)
 
     @property
+    def lossless(self) -> bool:
+        """The adapter acts at the special tokens alone: a text without them runs on the untouched base."""
+        return self.description is not None and self.description.scope == "special"
+
+    @property
     def pooling(self) -> str:
         """How k states become one embedding."""
         return "mean" if self.description is None else self.description.special_tokens.pooling
+
+    @property
+    def blind(self) -> bool:
+        """Whether the special tokens are hidden from each other."""
+        return self.description is None or self.description.special_tokens.blind
 
     @property
     def dimension(self) -> int:
@@ -188,18 +207,21 @@ class GemModel:
         batch_size: int = 64,
         max_length: int = 512,
         normalize: bool = True,
+        size: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> npt.NDArray[np.float32]:
         """Embeddings [N, D] in the order of the texts.
 
         Each distinct text is computed once, in batches of similar length. A text longer than ``max_length`` is cut so
-        that its special tokens still fit. A blank text is embedded as the special tokens (and BOS) alone.
+        that its special tokens still fit. A blank text is embedded as the special tokens alone (after BOS, where the
+        tokenizer begins a text with it).
 
         Args:
             texts: At least one.
-            batch_size: Texts a batch.
+            batch_size: Texts a batch at most; fewer where padding would cost more than another batch.
             max_length: Tokens a text, special tokens included.
             normalize: To length 1.
+            size: Only the first so many numbers of each (Matryoshka), all when unset; cut before normalizing.
             progress: Called with texts done and all (distinct) texts.
 
         Raises:
@@ -212,69 +234,42 @@ class GemModel:
         if room < 1:
             raise GemError(f"max_length={max_length} leaves no room beside {len(special)} special tokens; raise it")
         distinct = list(dict.fromkeys(texts))
-        rows = [row + special for row in text_tokens(self.tokenizer, distinct, room)]
+        rows = [row + special for row in text_tokens(self.tokenizer, distinct, room, blank=bool(special))]
         if not all(rows):
             raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))  # longest first: too little memory shows at once
-        embeddings = np.empty((len(rows), self.dimension), dtype=np.float32)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
-            embeddings[chosen] = self._embed([rows[i] for i in chosen], len(special), normalize)
+        width, done = min(size or self.dimension, self.dimension), 0
+        embeddings = np.empty((len(rows), width), dtype=np.float32)
+        for chosen in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(self.device.type)):
+            read = self._embed([rows[i] for i in chosen], len(special))[:, :width]
+            embeddings[chosen] = (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
+            done += len(chosen)
             if progress is not None:
-                progress(begin + len(chosen), len(order))
+                progress(done, len(rows))
         place = {text: i for i, text in enumerate(distinct)}
         return embeddings[[place[text] for text in texts]]
 
-    def _embed(self, rows: list[list[int]], count: int, normalize: bool) -> npt.NDArray[np.float32]:
+    def _embed(self, rows: list[list[int]], count: int) -> Tensor:
         ids, lengths = (torch.from_numpy(part).to(self.device) for part in padded(rows, filler=0))
         model = causal_lm(self.network)
-        mask = view_mask(model.config, lengths, count, ids.shape[1], model.dtype)
-        states = hidden_states(self.network, ids, mask).float()
+        mask = view_mask(model.config, lengths, count, ids.shape[1], model.dtype, blind=self.blind)
+        with read_only_last(model, lengths, count or int(self.read_out == "last"), ids.shape[1]):
+            states = hidden_states(self.network, ids, mask).float()
         if count:
-            read = special_states(states, lengths, count, self.pooling)
-        else:
-            read = text_states(states, lengths, self.read_out)
-        return (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
+            return special_states(states, lengths, count, self.pooling)
+        return text_states(states, lengths, self.read_out)
 
-    @torch.inference_mode()
-    def generate(self, prompt: str, *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0) -> str:
-        """The continuation of a prompt as the ordinary decoder writes it; special tokens are never sampled.
+    def read(self, text: str) -> Reading:
+        """Read a text once, for its embedding and to go on from: :func:`gem_core.generation.read`."""
+        return generation.read(self, text)
 
-        Args:
-            prompt: May be blank where the tokenizer has a BOS or EOS.
-            max_new_tokens: At most.
-            temperature: 0 takes the likeliest token.
-            seed: Of the sampling.
-
-        Raises:
-            GemError: Nothing to begin with.
-        """
-        from transformers import GenerationConfig
-
-        row = text_tokens(self.tokenizer, [prompt], max(1, self.max_length - max_new_tokens))[0]
-        if not row:
-            raise GemError("a blank prompt, and no BOS or EOS to begin with; write a few words")
-        ids = torch.tensor([row], device=self.device)
-        model, filler = causal_lm(self.network), self.tokenizer.pad_token_id
-        own = model.generation_config
-        sampling = (
-            {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}
-        )
-        config = GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            bos_token_id=own.bos_token_id,
-            eos_token_id=own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id,
-            pad_token_id=filler if filler is not None else self.tokenizer.eos_token_id,
-            suppress_tokens=list(self.special_ids) or None,
-            **sampling,
-        )
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
-        return str(self.tokenizer.decode(written[0, len(row) :], skip_special_tokens=True))
+    def generate(
+        self, prompt: str | Reading, *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0
+    ) -> str:
+        """The continuation of a prompt as the ordinary decoder writes it: :func:`gem_core.generation.generate`."""
+        return generation.generate(self, prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
 
     def causal_lm(self) -> PreTrainedModel:
-        """The transformers model, adapter merged, as lm-eval's ``HFLM(pretrained=...)`` takes it."""
+        """The model as lm-eval's ``HFLM(pretrained=...)`` takes it: adapter merged, or asleep (lossless)."""
         return causal_lm(self.network)
 
     def save(self, folder: Path, *, recipe: dict[str, Any] | None = None) -> None:
@@ -290,11 +285,6 @@ class GemModel:
         if self.description is None:
             raise GemError("a plain base model is not saved as a GEM model; copy its folder")
         with model_folder.written_whole(folder) as draft:
-            if self.description.weights == "adapter":
-                # "auto" would store the whole embedding matrix, which has grown, or ask the hub about it
-                self.network.save_pretrained(draft, safe_serialization=True, save_embedding_layers=False)
-                (draft / "README.md").unlink(missing_ok=True)  # peft's card; ours is written by gem_core.model_card
-            else:
-                self.network.save_pretrained(draft, safe_serialization=True)
+            model_folder.write_weights(draft, self.network, self.description)
             self.tokenizer.save_pretrained(draft)
             model_folder.write(draft, self.description.model_copy(update={"recipe": recipe or self.description.recipe}))

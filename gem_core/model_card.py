@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+from gem_core.text_sources import READERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,6 +53,8 @@ def model_card(
         _gates(report),
         "## How it was made",
         _table(("choice", "value"), _recipe_rows(lineage)),
+        "## Licences",
+        _licences(lineage),
         "## Lineage",
         _table(("what", "which"), _lineage_rows(lineage, digest)),
     ]
@@ -59,17 +64,33 @@ def model_card(
 def _front_matter(name: str, lineage: Lineage) -> str:
     from huggingface_hub import ModelCardData
 
-    hub_id = lineage.base_model if lineage.base_model.count("/") == 1 and ":" not in lineage.base_model else None
+    hub_id = lineage.base_model if _on_hub(lineage.base_model) else None
     data = ModelCardData(
         model_name=name,
         license=lineage.base_license,
         base_model=hub_id,
+        datasets=[source["source"] for source in lineage.data_sources if _on_hub(source["source"])] or None,
         language="en",
         library_name="transformers",
         pipeline_tag="feature-extraction",
         tags=["gem", "sentence-similarity", "text-embedding", "text-generation"],
     )
     return data.to_yaml()
+
+
+def _on_hub(source: str) -> bool:
+    """Whether a source is a hub id, which a hub links to; a sandbox, a file or a bucket is not."""
+    return source.count("/") == 1 and ":" not in source and PurePath(source).suffix not in READERS
+
+
+def _licences(lineage: Lineage) -> str:
+    """What base and data ask of whoever uses the model, as their cards state it."""
+    rows = [("base", lineage.base_model, lineage.base_license)]
+    rows += [("data", source["source"], source.get("license")) for source in lineage.data_sources]
+    table = _table(
+        ("what", "which", "licence"), ((what, f"`{name}`", said or "not stated") for what, name, said in rows)
+    )
+    return f"{table}\n\nAs their cards state it; this model carries these licences over, and adds none."
 
 
 def _score_table(scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
@@ -114,15 +135,10 @@ def _recipe_rows(lineage: Lineage) -> Iterable[tuple[str, str]]:
 
 
 def _lineage_rows(lineage: Lineage, digest: str) -> Iterable[tuple[str, str]]:
-    yield "base model", f"`{lineage.base_model}`"
-    yield "base revision", f"`{lineage.base_revision}`"
-    yield "base digest", f"`{lineage.base_digest}`"
-    yield "data digest", f"`{lineage.data_digest}`"
-    for source in lineage.data_sources:
-        yield "data", f"`{source['source']}` at `{source['revision'][:12]}`"
-    yield "recipe digest", f"`{lineage.recipe_digest}`"
-    for label, value in (("this model", digest), ("code", lineage.code_commit), ("parent version", lineage.parent)):
-        if value:
+    if digest:
+        yield "this model", f"`{digest}`"
+    for label, value in lineage.facts().items():
+        if not label.startswith("licence"):
             yield label, f"`{value}`"
 
 

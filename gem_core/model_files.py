@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from gem_core.base_checks import check_whole
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
+from gem_core.pyfunc import write_flavour
 from gem_core.sources import folder_digest
 
 if TYPE_CHECKING:
@@ -21,8 +24,34 @@ if TYPE_CHECKING:
     from gem_core.versions import Version
 
 
+DESCRIPTION_LIMIT = 5000
+"""Characters that MLflow's tables hold of a version's description (PostgreSQL refuses more)."""
+
+
+def checked_digest(folder: Path, expected: str | None) -> str:
+    """The content digest of a folder that is whole, and the one that is expected where one is.
+
+    Raises:
+        GemError: Damaged weights, or another content.
+    """
+    check_whole(folder, str(folder))
+    digest = content_digest(folder)
+    if expected is not None and digest != expected:
+        raise GemError(
+            f"{folder} was changed since it was trained (digest {digest[:12]}, not {expected[:12]}): "
+            "remove the folder and run again"
+        )
+    return digest
+
+
+def description(card: str) -> str:
+    """A card as far as MLflow's tables hold it; the whole is in the version's ``README.md``."""
+    note = "\n\n… (cut here; README.md has the whole)"
+    return card if len(card) <= DESCRIPTION_LIMIT else card[: DESCRIPTION_LIMIT - len(note)] + note
+
+
 def store(client: MlflowClient, run_id: str, folder: Path, digest: str, versions: Iterable[Version]) -> str:
-    """Copy a model to the artifacts of its run, unless it is there, and check the copy.
+    """Copy a model to the artifacts of its run with its pyfunc flavour, unless it is there, and check the copy.
 
     Args:
         client: The MLflow store.
@@ -49,6 +78,9 @@ def store(client: MlflowClient, run_id: str, folder: Path, digest: str, versions
             return source
         shutil.rmtree(local)  # what an interrupted copy left
     try:
+        with tempfile.TemporaryDirectory() as flavour:  # before the weights: where these are whole, nothing is missing
+            write_flavour(Path(flavour), digest)
+            client.log_artifacts(run_id, flavour, place)
         client.log_artifacts(run_id, str(folder), place)
     except OSError as error:
         raise GemError(

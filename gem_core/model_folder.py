@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from gem_core.errors import GemError
 from gem_core.network import load_network
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from gem_core.network import Network
     from gem_core.settings import Settings
 
-FILE = "gem.json"
+FILE, SPECIAL_ROWS = "gem.json", "special_rows.safetensors"
 
 
 class BaseReference(BaseModel):
@@ -48,6 +50,8 @@ class Description(BaseModel):
 
     format: Literal[1] = 1
     weights: Literal["adapter", "full"]
+    scope: Literal["all", "special"] = "all"
+    """Where the adapter acts: on every token, or at the special tokens alone (lossless)."""
     base: BaseReference
     special_tokens: SpecialTokens
     seed: int
@@ -109,7 +113,7 @@ def load_weights(
     dtype: torch.dtype,
     attention: str,
 ) -> Network:
-    """The network a description is of; an adapter is put on the base it was trained on, and merged.
+    """The network a description is of; an adapter is put on the base it was trained on, and merged if it acts on all.
 
     Args:
         folder: The model folder.
@@ -137,7 +141,34 @@ def load_weights(
             f"{base.digest[:12]}; restore the base it was trained on"
         )
     network = load_network(base.folder, dtype=dtype, attention=attention)
-    initialise_rows(network, ids, noise=description.special_tokens.noise, seed=description.seed)
+    if description.scope == "all":
+        initialise_rows(network, ids, noise=description.special_tokens.noise, seed=description.seed)
     adapted = PeftModel.from_pretrained(network, str(folder), autocast_adapter_dtype=False, local_files_only=True)
-    adapted.merge_adapter()
+    if description.scope == "all":
+        adapted.merge_adapter()
+    else:
+        from gem_core.activated_adapter import activate
+
+        activate(adapted, ids, _special_rows(folder))
     return adapted
+
+
+def write_weights(folder: Path, network: Network, description: Description) -> None:
+    """Write the network a description is of: all of it, or its adapter."""
+    if description.weights == "full":
+        network.save_pretrained(folder, safe_serialization=True)
+        return
+    # "auto" would store the whole embedding matrix, which has grown, or ask the hub about it
+    network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's card; ours is written by gem_core.model_card
+    if description.scope == "special":
+        from gem_core.activated_adapter import special_rows
+
+        save_file({"rows": special_rows(network).detach().cpu().contiguous()}, folder / SPECIAL_ROWS)
+
+
+def _special_rows(folder: Path) -> torch.Tensor:
+    try:
+        return load_file(folder / SPECIAL_ROWS)["rows"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise GemError(f"{folder / SPECIAL_ROWS} is damaged or missing; fetch or train the model again") from error

@@ -82,12 +82,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def with_adapter(
     network: Network, adaptation: Adaptation, special_ids: Sequence[int], *, seed: int, reference: str
 ) -> PeftModel:
-    """LoRA on every linear layer and, trained outright, the k new embedding rows.
+    """LoRA on every linear layer and, trained outright, the k new embedding rows (unless they are kept apart).
 
     Equal seeds give equal first values on every worker.
 
     Args:
-        network: The base with its new rows.
+        network: The base with its new rows; for the scope ``special`` as it is, since such an adapter has them itself.
         adaptation: Rank, alpha, dropout.
         special_ids: The new rows; the output rows follow where they are tied.
         seed: Of LoRA's first values.
@@ -101,7 +101,7 @@ def with_adapter(
         lora_alpha=adaptation.alpha,
         lora_dropout=adaptation.dropout,
         target_modules="all-linear",
-        trainable_token_indices=list(special_ids),
+        trainable_token_indices=list(special_ids) if adaptation.scope == "all" else None,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
         torch.manual_seed(seed)
@@ -128,6 +128,15 @@ def hidden_states(network: Network, ids: Tensor, mask: Mask | None = None) -> Te
     """
     decoder = causal_lm(network).get_decoder()
     return decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+
+
+def checkpoint_activations(network: Network) -> None:
+    """Keep no activations inside layers but compute them again on the way back."""
+    options: dict[str, object] = {"use_reentrant": False}
+    activation = getattr(network, "activation", None)  # of gem_core.activated_adapter
+    if activation is not None:
+        options["context_fn"] = activation.checkpointed
+    causal_lm(network).activation_checkpointing_enable(options)
 
 
 @contextlib.contextmanager

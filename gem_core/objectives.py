@@ -4,7 +4,7 @@ N: positions or rows, D: hidden size, V: vocabulary. Losses over the vocabulary 
 divide by the token count of the whole global batch, whoever computed which part.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -64,22 +64,33 @@ def _chunked(loss: Callable[[Tensor, Tensor], Tensor], vocabulary: int, one: Ten
     return total
 
 
-def contrastive_loss(first: Tensor, second: Tensor, log_scale: Tensor, same: Tensor | None = None) -> Tensor:
+def contrastive_loss(
+    first: Tensor, second: Tensor, log_scale: Tensor, same: Tensor | None = None, dimensions: Sequence[int] = ()
+) -> Tensor:
     """InfoNCE over in-batch negatives, both directions averaged: row i of one view has to find row i of the other.
 
     Args:
-        first: Embeddings of one view, [N, D], of any length.
-        second: Embeddings of the other, [N, D].
+        first: Embeddings of one view (or the anchors), [N, D], of any length.
+        second: Embeddings of the other (or the positives), and behind them hard negatives, which only the first
+            direction meets: [N + M, D].
         log_scale: Logarithm of what cosines are multiplied with (CLIP's logit scale), a scalar.
-        same: True where two rows are the same text, [N, N]; those are no negatives of each other.
+        same: True where a second text is no negative of a row, being the same as one of its own, [N, N + M].
+        dimensions: Matryoshka (Kusupati et al. 2022, arXiv 2205.13147): the mean of the losses of the whole
+            embeddings and of their first so many numbers.
 
     Returns:
         The mean over the N rows.
     """
-    first, second = (functional.normalize(view.float(), dim=-1) for view in (first, second))
-    logits = log_scale.exp() * first @ second.T
-    own = torch.arange(len(logits), device=logits.device)
+    sizes = [*dimensions, first.shape[1]]
+    losses = [_info_nce(first[:, :size].float(), second[:, :size].float(), log_scale, same) for size in sizes]
+    return torch.stack(losses).mean()
+
+
+def _info_nce(first: Tensor, second: Tensor, log_scale: Tensor, same: Tensor | None) -> Tensor:
+    logits = log_scale.exp() * functional.normalize(first, dim=-1) @ functional.normalize(second, dim=-1).T
+    count = len(logits)
+    own = torch.arange(count, device=logits.device)
     if same is not None:
-        duplicates = same & (own[:, None] != own[None, :])
+        duplicates = same & (own[:, None] != torch.arange(logits.shape[1], device=logits.device))
         logits = logits.masked_fill(duplicates, -torch.inf)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits[:, :count].T, own)) / 2

@@ -19,34 +19,52 @@ if TYPE_CHECKING:
 READ_OUTS = ("special", "mean", "last")
 
 
-def text_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
+def text_tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, *, blank: bool = False
+) -> list[list[int]]:
     """Token ids as the tokenizer reads raw text (with its BOS, if it has one), a trailing EOS taken off.
 
-    A text without a token (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one.
+    A text without a token (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one;
+    with ``blank`` it stays without, since special tokens follow.
     """
     if not texts:
         return []
     rows = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     kept = [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
-    return [row or ([] if begin is None else [begin]) for row in kept]
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return [row or ([] if blank or begin is None else [begin]) for row in kept]
 
 
-def view_mask(config: PreTrainedConfig, lengths: Tensor, count: int, width: int, dtype: torch.dtype) -> Mask | None:
-    """The mask of texts that end in their special tokens.
+def view_mask(
+    config: PreTrainedConfig,
+    lengths: Tensor,
+    count: int,
+    width: int,
+    dtype: torch.dtype,
+    *,
+    blind: bool = True,
+    hidden: Tensor | None = None,
+) -> Mask | None:
+    """The mask of texts that end in their special tokens; arguments as for :func:`gem_core.attention_mask.visible`.
 
-    With one special token (or none) it is plain causal: no mask, and any server can make the same embedding.
+    With one special token (or none), or several that see each other, it is plain causal: no mask, and any server can
+    make the same embedding.
     """
-    if count <= 1:
+    if hidden is None and (count <= 1 or not blind):
         return None
-    return for_network(config, visible(lengths - count, lengths, count, width), dtype)
+    return for_network(config, visible(lengths - count, lengths, count, width, blind=blind, hidden=hidden), dtype)
 
 
 def special_states(states: Tensor, lengths: Tensor, count: int, pooling: str) -> Tensor:
-    """Embeddings from the special tokens, the last ``count`` of each row: their mean [B, D] or them all [B, kD]."""
+    """Embeddings from the special tokens, the last ``count`` of each row.
+
+    Their ``mean`` [B, D], the ``last`` of them [B, D], or all in a row (``concat``, [B, kD]).
+    """
     where = (lengths - count)[:, None] + torch.arange(count, device=lengths.device)
     states = states[torch.arange(len(lengths), device=lengths.device)[:, None], where]
-    return states.mean(dim=1) if pooling == "mean" else states.flatten(start_dim=1)
+    if pooling == "concat":
+        return states.flatten(start_dim=1)
+    return states[:, -1] if pooling == "last" else states.mean(dim=1)
 
 
 def text_states(states: Tensor, lengths: Tensor, read_out: str) -> Tensor:

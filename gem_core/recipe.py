@@ -11,8 +11,26 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gem_core.recipe_gates import Gate as Gate
-from gem_core.recipe_section import Fraction, PositiveInt, Section
+from gem_core.recipe_gates import Gate
+from gem_core.recipe_method import Adaptation, Contrastive, Data, Objective, SpecialTokens, TextSource, Training
+from gem_core.recipe_section import PositiveInt, Section
+
+__all__ = [
+    "Adaptation",
+    "BaseModelSource",
+    "Contrastive",
+    "Data",
+    "EmbeddingEvaluation",
+    "Evaluation",
+    "Gate",
+    "LanguageEvaluation",
+    "Objective",
+    "Recipe",
+    "Resources",
+    "SpecialTokens",
+    "TextSource",
+    "Training",
+]
 
 NAME_PATTERN = r"^[a-z][a-z0-9._-]{0,62}$"
 
@@ -24,121 +42,6 @@ class BaseModelSource(Section):
     """A hub id (``meta-llama/Llama-3.2-1B``), ``s3://bucket/prefix``, a folder, or ``sandbox:SEED``."""
     revision: str | None = None
     """A hub commit, tag or branch; a branch is resolved to the commit it names when the run starts."""
-
-
-class SpecialTokens(Section):
-    """The k tokens that summarise a text (paper, section 3.1)."""
-
-    count: int = Field(default=1, ge=1, le=64)
-    """k. The paper measures 1, 2, 5 and 10; with 1 any server can produce the embedding."""
-    noise: float = Field(default=0.02, ge=0.0, le=1.0)
-    """New rows start at the mean embedding plus noise of this share of the rows' standard deviation."""
-    pooling: Literal["mean", "concat"] = "mean"
-    """How k last-layer states become one embedding."""
-
-
-class Adaptation(Section):
-    """Which weights are trained (not stated in the paper)."""
-
-    method: Literal["lora", "full"] = "lora"
-    """``lora`` trains an adapter and the k new embedding rows; ``full`` trains every weight."""
-    rank: int = Field(default=16, ge=1, le=1024)
-    """LoRA r."""
-    alpha: float = Field(default=32.0, gt=0.0)
-    """LoRA alpha: the update is scaled by ``alpha / rank``."""
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """LoRA dropout."""
-
-
-class TextSource(Section):
-    """Rows of text to train on."""
-
-    source: str = Field(min_length=1)
-    """A hub data set, a ``.jsonl``, ``.parquet`` or ``.txt`` file, or ``sandbox:SEED``."""
-    revision: str | None = None
-    """A hub commit; resolved and pinned when the run starts."""
-    split: str = "train"
-    """Which split of a hub data set."""
-    column: str = "text"
-    """The column that holds the text (ignored for ``.txt``: one row a line)."""
-    rows: PositiveInt | None = None
-    """Take this many rows, drawn by the recipe's seed; all when unset."""
-
-
-class Data(Section):
-    """The training rows: sources are drawn, joined and shuffled by the recipe's seed."""
-
-    sources: tuple[TextSource, ...] = Field(min_length=1)
-    """Mix single sentences and passages: what the embedding is asked for later should occur here."""
-    max_length: int = Field(default=512, ge=8, le=131_072)
-    """Tokens a row, special tokens not counted."""
-    on_long: Literal["truncate", "drop", "refuse"] = "truncate"
-    """What happens to a longer row."""
-
-
-class Contrastive(Section):
-    """Self-supervised contrastive loss: two views of a text by dropping prefix tokens (paper, section 3.3)."""
-
-    rows: Literal["all", "special", "none"] = "all"
-    """Which rows of a batch take part: the paper's 20 % are few negatives; ``none`` turns the loss off."""
-    dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
-    """Share of prefix tokens dropped."""
-    views: Literal["both", "one"] = "both"
-    """Drop tokens in both views, or keep one intact."""
-    scale: float = Field(default=20.0, gt=0.0)
-    """Initial logit scale (1 / temperature)."""
-    max_scale: float = Field(default=100.0, gt=0.0)
-    """The learnt scale is clamped to [1, this], as in CLIP."""
-    learn_scale: bool = True
-    """Learn the logit scale."""
-
-
-class Objective(Section):
-    """What is minimised: ``(1 - a) * next-token + a * contrastive + keep_language * KL(base || model)``."""
-
-    raw_share: Fraction = 0.8
-    """p: share of rows without special tokens in each batch (the paper's best is 0.8)."""
-    reconstruction_share: Fraction = 0.5
-    """Of the rows with specials: how many restore the same text; the others continue it."""
-    contrastive: Contrastive = Contrastive()
-    """The contrastive part."""
-    contrastive_start: int = Field(default=100, ge=0)
-    """Steps of next-token training before the contrastive loss comes in (a = 0)."""
-    contrastive_ramp: int = Field(default=0, ge=0)
-    """Steps over which a rises linearly; 0 is a step."""
-    contrastive_weight: Fraction = 1.0
-    """a after the ramp. The paper raises it to 1, which turns the next-token loss off."""
-    keep_language: float = Field(default=0.0, ge=0.0)
-    """Weight of the KL divergence from the base to the model on raw rows."""
-
-
-class Training(Section):
-    """How long and how fast."""
-
-    steps: PositiveInt = 1000
-    """Optimizer steps."""
-    batch_size: int = Field(default=32, ge=2)
-    """Rows a step over all workers; results do not depend on the number of workers."""
-    learning_rate: float = Field(default=1e-4, gt=0.0, le=1.0)
-    """Peak rate while a = 0 (paper: 1e-4)."""
-    contrastive_learning_rate: float = Field(default=1e-5, gt=0.0, le=1.0)
-    """Peak rate once the contrastive loss is in (paper: 1e-5)."""
-    warmup: Fraction = 0.03
-    """Share of the steps over which the rate rises; it then falls by a cosine to ``final_rate``."""
-    final_rate: Fraction = 0.1
-    """Where the cosine ends, as a share of the peak."""
-    weight_decay: float = Field(default=0.0, ge=0.0)
-    """AdamW's, on matrices only."""
-    max_gradient_norm: float = Field(default=1.0, gt=0.0)
-    """Gradients are clipped to this norm."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto``: bfloat16 on CUDA and on CPUs with AMX, else float32. Weights and optimizer state stay float32."""
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    """The attention backend; tested against the mask before the first step."""
-    gradient_checkpointing: bool = False
-    """Trade time for memory."""
-    checkpoint_every: PositiveInt = 100
-    """Steps between checkpoints."""
 
 
 class EmbeddingEvaluation(Section):
@@ -245,10 +148,42 @@ class Recipe(Section):
             raise ValueError(
                 "objective.keep_language needs adaptation.method=lora: the base is the weights with the adapter off"
             )
+        if self.adaptation.scope == "special":
+            self._lossless_fits()
+        contrasting = self.objective.contrastive.rows != "none"
+        if contrasting and not any(source.pairs or "contrastive" in source.use for source in self.data.sources):
+            raise ValueError(
+                "no source of data.sources serves the contrastive loss (use); add one, or set "
+                "objective.contrastive.rows=none"
+            )
         names = [gate.name for gate in self.gates]
         if len(set(names)) < len(names):
             raise ValueError("gates need distinct names")
         return self
+
+    def _lossless_fits(self) -> None:
+        """With the adapter at the special tokens alone, other text has nothing to learn and nothing to lose."""
+        if self.adaptation.method == "full":
+            raise ValueError("adaptation.scope=special needs adaptation.method=lora: full training moves every text")
+        if self.objective.keep_language > 0:
+            raise ValueError(
+                "objective.keep_language has no meaning with adaptation.scope=special: the language model is the base"
+            )
+        if self.objective.raw_share == 1 and self.objective.contrastive.rows == "none":
+            raise ValueError(
+                "adaptation.scope=special learns from rows with special tokens alone, and objective.raw_share=1 with "
+                "contrastive.rows=none has none; lower raw_share"
+            )
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether any of its rows is not plain causal."""
+        blind = self.special_tokens.blind and self.special_tokens.count > 1
+        objective = self.objective
+        cut_rows = objective.raw_share < 1 or any("raw" not in source.use for source in self.data.sources)
+        views = objective.contrastive.rows != "none"
+        hidden = objective.contrastive.dropout_kind == "mask" and objective.contrastive.dropout > 0
+        return (cut_rows and (objective.bottleneck or blind)) or (views and (blind or hidden))
 
     def digest(self) -> str:
         """64 hex digits over everything that can change a result of the run."""

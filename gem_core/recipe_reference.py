@@ -88,6 +88,8 @@ def _allowed(field: Schema) -> str:
         return " or ".join(_allowed(choice) for choice in field["anyOf"])
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
+    if "prefixItems" in field:
+        return f"list of {len(field['prefixItems'])}: {'; '.join(_allowed(item) for item in field['prefixItems'])}"
     if field["type"] == "array":
         return f"list of {_allowed(field['items'])}"
     bounds = [text.format(f"{field[key]:,}") for key, text in _BOUNDS.items() if key in field]

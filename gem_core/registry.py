@@ -7,32 +7,18 @@ again finds what is there. Moving the champion is in :mod:`gem_core.registry_pro
 
 from __future__ import annotations
 
-import json
 import re
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from gem_core import model_files
+from gem_core import model_files, versions
 from gem_core.errors import GemError
-from gem_core.identity import content_digest
 from gem_core.mlflow_connection import all_pages, connect, explained
 from gem_core.promotion import CHAMPION
 from gem_core.recipe import NAME_PATTERN
 from gem_core.registry_promotions import Promotions
-from gem_core.versions import (
-    ALIAS,
-    BASELINE,
-    DIGEST,
-    LINEAGE,
-    REPORT,
-    SCORES,
-    VERDICT,
-    Family,
-    Version,
-    family_of,
-    version_of,
-)
+from gem_core.versions import Family, Version, family_of, parse_reference, tag_text, tags_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,8 +29,6 @@ if TYPE_CHECKING:
 
     from gem_core.lineage import Lineage
     from gem_core.settings import Settings
-
-REFERENCE = re.compile(rf"models:/([^/@]+)(?:/(\d+|latest)|@({ALIAS}))")
 
 
 class Registry(Promotions):
@@ -90,12 +74,12 @@ class Registry(Promotions):
         Raises:
             GemError: No such model, version or alias; says which there are.
         """
-        versions = self.versions(name)
-        for found in versions:
+        known = self.versions(name)
+        for found in known:
             if version in (found.version, *found.aliases) or version == "latest":
                 return found
-        aliases = sorted(alias for found in versions for alias in found.aliases)
-        there = ", ".join([*(found.version for found in versions[:10]), *aliases]) or "none"
+        aliases = sorted(alias for found in known for alias in found.aliases)
+        there = ", ".join([*(found.version for found in known[:10]), *aliases]) or "none"
         raise GemError(f"{name} has no version or alias {version!r}; it has: {there}")
 
     def champion(self, name: str) -> Version | None:
@@ -110,11 +94,7 @@ class Registry(Promotions):
         Raises:
             GemError: Malformed, unknown, or its files are not what was registered.
         """
-        match = REFERENCE.fullmatch(reference)
-        if match is None:
-            raise GemError(f"{reference!r} names no registered model: write models:/NAME/VERSION or models:/NAME@ALIAS")
-        name, number, alias = match.groups()
-        return self.download(name, number or alias)
+        return self.download(*parse_reference(reference))
 
     def download(self, name: str, version: str) -> Path:
         """The files of a version: in place when the store is on this machine, else a copy kept by digest.
@@ -133,6 +113,7 @@ class Registry(Promotions):
         lineage: Lineage,
         *,
         who: str,
+        digest: str | None = None,
         scores: Mapping[str, float] | None = None,
         baseline: Mapping[str, float] | None = None,
     ) -> Version:
@@ -144,6 +125,7 @@ class Registry(Promotions):
             run_id: The MLflow run that made it.
             lineage: Where it comes from.
             who: For the log.
+            digest: What was trained and measured: a folder that has become another since is refused.
             scores: Metric -> points of the model.
             baseline: Metric -> points of its base.
 
@@ -151,20 +133,20 @@ class Registry(Promotions):
             The version, new or found.
 
         Raises:
-            GemError: A name the registry should not have, no store, or a full disk. Nothing is registered then.
+            GemError: A name the registry should not have, a changed folder, no store, or a full disk. Nothing is
+                registered then.
         """
         if not re.fullmatch(NAME_PATTERN, name):
             raise GemError(
                 f"{name!r} cannot be a model's name: use lower-case letters, digits, '.', '_' and '-', a letter first"
             )
-        digest = content_digest(folder)
+        digest = model_files.checked_digest(folder, digest)
         self._create_model(name)
         found = self._by_digest(name, digest)
         if found is None:
             with explained(self.uri):
                 source = model_files.store(self.client, run_id, folder, digest, self.versions(name))
-            tags = {DIGEST: digest, LINEAGE: lineage.model_dump_json()}
-            tags |= {key: _dump(value) for key, value in ((SCORES, scores), (BASELINE, baseline)) if value is not None}
+            tags = tags_of(digest, lineage, scores, baseline)
             championship = self._championship(name)
             with explained(self.uri), championship.locked():
                 found = self._by_digest(name, digest)  # another process may have been faster
@@ -183,23 +165,24 @@ class Registry(Promotions):
         self, name: str, version: str, scores: Mapping[str, float], baseline: Mapping[str, float]
     ) -> None:
         """Keep what was measured of a version and of its base: metric -> points."""
-        number = self.get(name, version).version
-        with explained(self.uri):
-            self.client.set_model_version_tag(name, number, SCORES, _dump(scores))
-            self.client.set_model_version_tag(name, number, BASELINE, _dump(baseline))
+        self._tag(name, version, {versions.SCORES: tag_text(scores), versions.BASELINE: tag_text(baseline)})
 
     def record_report(self, name: str, version: str, report: Mapping[str, Any]) -> None:
         """Keep the gate report of a version, with its ``verdict``."""
-        number = self.get(name, version).version
-        with explained(self.uri):
-            self.client.set_model_version_tag(name, number, REPORT, _dump(report))
-            self.client.set_model_version_tag(name, number, VERDICT, str(report["verdict"]))
+        self._tag(name, version, {versions.REPORT: tag_text(report), versions.VERDICT: str(report["verdict"])})
 
-    def describe(self, name: str, version: str, text: str) -> None:
-        """Show a text (a model card) as the version's description."""
+    def describe(self, name: str, version: str, card: str) -> None:
+        """Show a model card as the version's description, and keep it as ``README.md`` beside the weights."""
+        found = self.get(name, version)
+        with explained(self.uri):
+            self.client.log_text(found.run_id, card, f"{found.source.rpartition('/')[2]}/README.md")
+            self.client.update_model_version(name, found.version, description=model_files.description(card))
+
+    def _tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         number = self.get(name, version).version
         with explained(self.uri):
-            self.client.update_model_version(name, number, description=text)
+            for key, value in tags.items():
+                self.client.set_model_version_tag(name, number, key, value)
 
     def _model(self, name: str) -> RegisteredModel:
         from mlflow.exceptions import MlflowException
@@ -228,7 +211,3 @@ class Registry(Promotions):
 
     def _by_digest(self, name: str, digest: str) -> Version | None:
         return next((version for version in self.versions(name) if version.digest == digest), None)
-
-
-def _dump(content: Mapping[str, Any]) -> str:
-    return json.dumps(dict(content), separators=(",", ":"), sort_keys=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gem_core.errors import GemError
 from gem_core.mlflow_connection import explained, sqlite_file
@@ -131,7 +131,7 @@ class Promotions(ABC):
     ) -> Move:
         """Let a version wait for a person as ``challenger``, or run beside the champion as ``shadow``."""
         found = self.get(name, version)
-        action = "shadow" if shadow else "challenge"
+        action: Literal["challenge", "shadow"] = "shadow" if shadow else "challenge"
         with explained(self.uri):
             filed = self._filed(found, report)
             return self._championship(name).present(action, found.version, expected, who, reason, filed)

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     dashboard_port: int = Field(default=8501, ge=1, le=65535)
     """``GEM_DASHBOARD_PORT``: where ``gem dashboard`` listens, on loopback."""
 
+    image: str | None = None
+    """``GEM_IMAGE``: the container image this program runs in, kept with every version it registers."""
+
     debug: bool = False
     """``GEM_DEBUG``: show tracebacks instead of one-line errors (the same as ``gem --debug``)."""
 

@@ -15,6 +15,7 @@ from gem_core.errors import GemError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -83,10 +84,21 @@ def initialise_rows(network: PreTrainedModel, ids: Sequence[int], *, noise: floa
     tied = outputs is None or outputs.weight is inputs.weight
     with torch.no_grad():
         for matrix in [inputs.weight] if tied else [inputs.weight, outputs.weight]:
-            rows = matrix[:known].float()
-            spread = torch.randn(len(fresh), rows.shape[1], generator=generator).to(rows.device)
-            values = rows.mean(dim=0) + noise * rows.std(dim=0) * spread
-            matrix[fresh] = values.to(matrix.dtype)
+            matrix[fresh] = _first_values(matrix[:known], len(fresh), noise, generator)
         bias = None if outputs is None else getattr(outputs, "bias", None)
         if bias is not None:
             bias[fresh] = bias[:known].mean()
+
+
+def first_rows(network: PreTrainedModel, ids: Sequence[int], *, noise: float, seed: int) -> Tensor:
+    """The input rows [k, D] that :func:`initialise_rows` would give the new tokens, without touching the network."""
+    matrix = network.get_input_embeddings().weight
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        return _first_values(matrix[: min(*ids, len(matrix))], len(ids), noise, generator)
+
+
+def _first_values(known: Tensor, count: int, noise: float, generator: torch.Generator) -> Tensor:
+    rows = known.float()
+    spread = torch.randn(count, rows.shape[1], generator=generator).to(rows.device)
+    return (rows.mean(dim=0) + noise * rows.std(dim=0) * spread).to(known.dtype)

@@ -1,6 +1,7 @@
 """One training step's losses and gradients: what is run for which objective, and in which calls.
 
-Work of no weight is not done: a step with a = 0 runs no views, one with a = 1 and no ``keep_language`` nothing else.
+Work of no weight is not done: a step with a = 0 runs no views, one with a = 1 and no ``keep_language`` nothing else,
+and in lossless mode raw rows, from which nothing can be learnt, are never run.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gem_core import data_parallel
+from gem_core import data_parallel, gradient_cache
 from gem_core.attention_mask import Mask, for_network, visible
 from gem_core.batches import length_buckets, padded, share
 from gem_core.network import adapter_off, causal_lm, hidden_states, output_layer
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from gem_core.batches import Batch, TokenSequence
     from gem_core.model import GemModel
+    from gem_core.recipe_method import Objective, Training
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Call:
     """Tokens before the special tokens, [B]."""
     indices: list[int]
     """Which sequences of the global batch these are."""
+    hidden: Tensor | None
+    """Tokens that no other sees, [B, L]."""
 
 
 class StepRunner:
@@ -66,8 +71,12 @@ class StepRunner:
     They are gradients of a *sum over workers*: add them up, divide nothing.
     """
 
-    def __init__(self, model: GemModel, log_scale: Tensor, autocast: torch.dtype | None) -> None:
+    def __init__(
+        self, model: GemModel, objective: Objective, training: Training, log_scale: Tensor, autocast: torch.dtype | None
+    ) -> None:
         self._model = model
+        self._objective = objective
+        self._rows_at_once = training.rows_at_once
         self._network = model.network
         self._log_scale = log_scale
         self._autocast = autocast
@@ -86,30 +95,37 @@ class StepRunner:
     def _calls(self, sequences: Sequence[TokenSequence]) -> list[Call]:
         device = self._model.device
         calls = []
-        for part in length_buckets(share(sequences, self._rank, self._world)):
-            ids, lengths = padded([sequence.tokens for sequence in part], filler=0)
+        for part in length_buckets(share(sequences, self._rank, self._world), self._rows_at_once):
+            ids, lengths = (torch.from_numpy(x).to(device) for x in padded([s.tokens for s in part], filler=0))
             prefix = torch.tensor([sequence.prefix for sequence in part], device=device)
-            indices = [sequence.index for sequence in part]
-            calls.append(Call(torch.from_numpy(ids).to(device), torch.from_numpy(lengths).to(device), prefix, indices))
+            hidden = None
+            if any(sequence.hidden is not None for sequence in part):
+                nothing = np.zeros(0, dtype=np.bool_)
+                dropped = padded([nothing if s.hidden is None else s.hidden for s in part], filler=0)[0]
+                hidden = torch.from_numpy(dropped).to(device).bool()
+            calls.append(Call(ids, lengths, prefix, [sequence.index for sequence in part], hidden))
         return calls
 
     def _language(self, batch: Batch, weights: Weights, losses: Losses) -> None:
         """Next-token loss of raw and special rows, and the divergence from the base on raw rows."""
         k = self._model.k
-        raw_count = sum(max(0, len(sequence) - 1) for sequence in batch.raw)
+        raw = () if self._model.lossless else batch.raw
+        raw_count = sum(max(0, len(sequence) - 1) for sequence in raw)
         count = raw_count + sum(len(sequence) - 1 - k for sequence in batch.special)
         if weights.next_token > 0:
             for call in self._calls(batch.special):
                 predicted = _predicted(call, k)
-                states = self._states(call, self._gem_mask(call), losses)
+                states = self._states(call, self._gem_mask(call))
+                losses.tokens += int(call.lengths.sum())
                 loss = self._next_token(states, call, predicted)
                 losses.next_token += loss.item() / count
                 (weights.next_token / count * loss).backward()
-        calls = self._calls(batch.raw)
+        calls = self._calls(raw)
         base_states = self._base_states(calls) if weights.divergence > 0 else []
         for number, call in enumerate(calls):
             predicted = _predicted(call, 0)
-            states = self._states(call, None, losses)
+            states = self._states(call, None)
+            losses.tokens += int(call.lengths.sum())
             total = states.new_zeros((), dtype=torch.float32)
             if weights.next_token > 0:
                 loss = self._next_token(states, call, predicted)
@@ -122,26 +138,30 @@ class StepRunner:
             total.backward()
 
     def _contrastive(self, batch: Batch, weight: float, losses: Losses) -> None:
-        k, pooling = self._model.k, self._model.pooling
-        parts, indices = [], []
-        for call in self._calls(batch.views):
-            width = call.ids.shape[1]
-            mask = view_mask(self._config, call.lengths, k, width, self._mask_dtype)
-            parts.append(special_states(self._states(call, mask, losses), call.lengths, k, pooling).float())
-            indices += call.indices
-        own = torch.cat(parts) if parts else self._log_scale.new_zeros(0, self._model.dimension)
+        calls = self._calls(batch.views)
+        indices = [index for call in calls for index in call.indices]
         counts = [len(share(batch.views, rank, self._world)) for rank in range(self._world)]
-        first, second = data_parallel.gather_rows(own, indices, counts).chunk(2)
         # every worker computes the whole loss: the scale's gradient, and the number reported, are to count once
         scale = self._log_scale if self._rank == 0 else self._log_scale.detach()
-        same = torch.from_numpy(batch.same).to(own.device)
-        loss = contrastive_loss(first, second, scale, same)
-        losses.contrastive += loss.item() if self._rank == 0 else 0.0
-        if loss.requires_grad:  # a worker may have no view of a tiny batch
-            (weight * loss).backward()
+        same = torch.from_numpy(batch.same).to(self._model.device)
 
-    def _states(self, call: Call, mask: Mask | None, losses: Losses) -> Tensor:
-        losses.tokens += int(call.lengths.sum())
+        def embed(call: Call) -> Tensor:
+            return special_states(self._states(call, self._view_mask(call)), call.lengths, k, pooling).float()
+
+        def loss(own: Tensor) -> Tensor:
+            whole = data_parallel.gather_rows(own, indices, counts)
+            first, second = whole.split([len(same), len(whole) - len(same)])
+            return weight * contrastive_loss(first, second, scale, same, self._objective.contrastive.dimensions)
+
+        k, pooling = self._model.k, self._model.pooling
+        if calls:
+            value = gradient_cache.backward(calls, embed, loss, cached=self._rows_at_once is not None)
+        else:  # a worker may have no view of a tiny batch; it still takes part in the gathering
+            value = loss(self._log_scale.new_zeros(0, self._model.dimension)).item()
+        losses.contrastive += value / weight if self._rank == 0 else 0.0
+        losses.tokens += sum(int(call.lengths.sum()) for call in calls)
+
+    def _states(self, call: Call, mask: Mask | None) -> Tensor:
         return hidden_states(self._network, call.ids, mask)
 
     def _next_token(self, states: Tensor, call: Call, predicted: Tensor) -> Tensor:
@@ -156,9 +176,18 @@ class StepRunner:
         with torch.no_grad(), adapter_off(self._network):
             return [hidden_states(self._network, call.ids)[:, :-1][_predicted(call, 0)] for call in calls]
 
-    def _gem_mask(self, call: Call) -> Mask:
-        seen = visible(call.prefix, call.lengths, self._model.k, call.ids.shape[1])
+    def _gem_mask(self, call: Call) -> Mask | None:
+        k, blind, bottleneck = self._model.k, self._model.blind, self._objective.bottleneck
+        if not bottleneck and (k == 1 or not blind):  # the control: plain causal
+            return None
+        seen = visible(call.prefix, call.lengths, k, call.ids.shape[1], blind=blind, bottleneck=bottleneck)
         return for_network(self._config, seen, self._mask_dtype)
+
+    def _view_mask(self, call: Call) -> Mask | None:
+        width, blind = call.ids.shape[1], self._model.blind
+        return view_mask(
+            self._config, call.lengths, self._model.k, width, self._mask_dtype, blind=blind, hidden=call.hidden
+        )
 
     @property
     def _config(self) -> object:

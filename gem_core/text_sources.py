@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gem_core import hub
 from gem_core.errors import GemError
 from gem_core.identity import file_digest
+from gem_core.rows import CONTRASTIVE, USES
 from gem_core.sources import sandbox_seed
 
 if TYPE_CHECKING:
@@ -41,10 +43,37 @@ class PinnedSource:
     column: str
     rows: int | None
     """Rows drawn; None for all."""
+    pairs: bool = False
+    """Rows of anchor, positive and negatives instead of a text."""
+    query_template: str = "{text}"
+    """What anchors are wrapped in."""
+    use: tuple[str, ...] = tuple(USES)
+    """What the rows serve."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        return asdict(self)
+        return {**asdict(self), "use": list(self.use)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> PinnedSource:
+        """The inverse of :meth:`to_json`."""
+        return cls(**{**content, "use": tuple(content["use"])})
+
+    @property
+    def use_bits(self) -> int:
+        """What the rows serve, as :mod:`gem_core.rows` writes it; pairs serve the contrastive loss alone."""
+        return CONTRASTIVE if self.pairs else sum(USES[use] for use in set(self.use))
+
+    def texts(self, row: dict[str, str | None]) -> list[str]:
+        """A loaded row's text, or its anchor in the template, its positive and those negatives it has."""
+        if not self.pairs:
+            return [row["text"] or ""]
+        anchor, *others = (text or "" for text in row.values())
+        return [
+            self.query_template.replace("{text}", anchor) if anchor.strip() else "",
+            others[0],
+            *filter(None, others[1:]),
+        ]
 
 
 def pin(source: TextSource, settings: Settings) -> PinnedSource:
@@ -67,10 +96,19 @@ def pin(source: TextSource, settings: Settings) -> PinnedSource:
         revision = source.revision
     else:
         revision = hub.data_commit(name, source.revision)
-    return PinnedSource(name, revision, source.split, source.column, source.rows)
+    return PinnedSource(
+        name, revision, source.split, source.column, source.rows, source.pairs, source.query_template, source.use
+    )
 
 
-def load(source: PinnedSource, settings: Settings, *, seed: int) -> tuple[Dataset, np.ndarray]:
+def data_license(source: PinnedSource) -> str | None:
+    """The licence that the card of a hub data set states at this revision; None for files, or where none is stated."""
+    if source.source.startswith("sandbox:") or Path(source.source).suffix in READERS:
+        return None
+    return hub.data_license(source.source, source.revision)
+
+
+def load(source: PinnedSource, settings: Settings, *, seed: int) -> tuple[Dataset, npt.NDArray[np.int64]]:
     """Load a source's texts and draw its rows.
 
     Args:
@@ -79,23 +117,18 @@ def load(source: PinnedSource, settings: Settings, *, seed: int) -> tuple[Datase
         seed: The draw follows from it.
 
     Returns:
-        A data set with the one column ``text``, and the number that each of its rows has in the source, int64 [rows].
+        A data set with the column ``text``, or for pairs ``anchor``, ``positive`` and its negatives in this order; and
+        the number that each of its rows has in the source, int64 [rows].
 
     Raises:
         GemError: No such split or column, a column that is not text, or fewer rows than asked for.
     """
-    import datasets
-
     table = _table(source, settings)
-    column = "text" if Path(source.source).suffix == ".txt" else source.column
-    if column not in table.column_names:
-        raise GemError(
-            f"{source.source} has no column {column!r}: "
-            f"set data.sources.column to one of {', '.join(table.column_names)}"
-        )
-    kind = str(getattr(table.features[column], "dtype", "nested"))
-    if kind not in ("string", "large_string"):
-        raise GemError(f"column {column!r} of {source.source} is {kind}, not text: choose a column of texts")
+    columns = _columns(source, table.column_names)
+    for column in columns:
+        kind = str(getattr(table.features[column], "dtype", "nested"))
+        if kind not in ("string", "large_string"):
+            raise GemError(f"column {column!r} of {source.source} is {kind}, not text: choose a column of texts")
     chosen = np.arange(len(table))
     if source.rows is not None:
         if source.rows > len(table):
@@ -105,10 +138,26 @@ def load(source: PinnedSource, settings: Settings, *, seed: int) -> tuple[Datase
             )
         chosen = np.sort(np.random.default_rng(seed).choice(len(table), source.rows, replace=False))
         table = table.select(chosen)
-    table = table.select_columns([column])
-    table = table if column == "text" else table.rename_column(column, "text")
-    # One kind of strings, so that sources can be joined.
-    return table if kind == "string" else table.cast_column("text", datasets.Value("string")), chosen
+    table = table.select_columns(columns)
+    return table if source.pairs or columns == ["text"] else table.rename_column(columns[0], "text"), chosen
+
+
+def _columns(source: PinnedSource, found: list[str]) -> list[str]:
+    """The columns of a source that are read.
+
+    Raises:
+        GemError: One is missing.
+    """
+    if source.pairs:
+        wanted = ["anchor", "positive"]
+        negatives = [name for name in found if re.fullmatch(r"negative(_\d+)?", name)]
+    else:
+        wanted, negatives = ["text" if Path(source.source).suffix == ".txt" else source.column], []
+    for column in wanted:
+        if column not in found:
+            cure = "rename" if source.pairs else "set data.sources.column to"
+            raise GemError(f"{source.source} has no column {column!r}: {cure} one of {', '.join(found)}")
+    return [*wanted, *sorted(negatives)]
 
 
 def _table(source: PinnedSource, settings: Settings) -> Dataset:

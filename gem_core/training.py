@@ -19,11 +19,11 @@ from torch import nn
 
 from gem_core import checkpoints, data_parallel
 from gem_core.attention_mask import check_backend, for_network
-from gem_core.batches import Planner, Rows
+from gem_core.batches import Planner
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.model import GemModel
-from gem_core.network import causal_lm, check_output_layer, hidden_states
+from gem_core.network import causal_lm, check_output_layer, checkpoint_activations, hidden_states
 from gem_core.precision import computing, product_dtype
 from gem_core.schedule import contrastive_share, learning_rate
 from gem_core.step import Losses, StepRunner, Weights
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gem_core.recipe import Recipe
+    from gem_core.rows import Rows
     from gem_core.sources import ResolvedModel
 
 
@@ -118,6 +119,10 @@ class _Trainer:
         }
         settings, contrastive = recipe.training, recipe.objective.contrastive
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        if settings.attention == "flex_attention" and device.type != "cuda":
+            raise GemError(
+                "torch's flex_attention has no backward pass on CPUs; set training.attention to sdpa or eager"
+            )
         self.model = GemModel.from_base(
             base,
             special_tokens=recipe.special_tokens,
@@ -127,7 +132,7 @@ class _Trainer:
         )
         network = self.model.network.to(device).train()
         if settings.gradient_checkpointing:
-            causal_lm(network).activation_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(network)
         autocast = product_dtype(settings.precision, device)
         self._log_scale = nn.Parameter(
             torch.tensor(math.log(contrastive.scale), device=device), requires_grad=contrastive.learn_scale
@@ -137,7 +142,7 @@ class _Trainer:
             self._trained["log_scale"] = self._log_scale
         self._optimizer = _optimizer(self._trained, settings.weight_decay)
         self._planner = _planner(recipe, rows, self.model)
-        self._runner = StepRunner(self.model, self._log_scale, autocast)
+        self._runner = StepRunner(self.model, recipe.objective, settings, self._log_scale, autocast)
         self._self_test(autocast)
 
     def _self_test(self, autocast: torch.dtype | None) -> None:
@@ -145,12 +150,15 @@ class _Trainer:
         model, known = causal_lm(network), min(self.model.special_ids)
         network.eval()
         with computing(device, autocast):
-            check_backend(
-                lambda ids, mask: hidden_states(network, ids.to(device), mask),
-                lambda seen: for_network(model.config, seen.to(device), dtype),
-                ids=self.model.special_ids,
-                vocabulary=known,
-            )
+            if self._recipe.needs_mask:
+                check_backend(
+                    lambda ids, mask: hidden_states(network, ids.to(device), mask),
+                    lambda seen: for_network(model.config, seen.to(device), dtype),
+                    ids=self.model.special_ids,
+                    vocabulary=known,
+                    blind=self.model.blind,
+                    bottleneck=self._recipe.objective.bottleneck,
+                )
             check_output_layer(network, known)
         network.train()
 
@@ -222,7 +230,8 @@ class _Trainer:
 
 
 def _optimizer(trained: dict[str, nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
-    matrices = [p for name, p in trained.items() if p.ndim >= 2 and "trainable_tokens" not in name]
+    embeddings = ("trainable_tokens", "special_rows")
+    matrices = [p for name, p in trained.items() if p.ndim >= 2 and not any(rows in name for rows in embeddings)]
     chosen = {id(p) for p in matrices}
     others = [p for p in trained.values() if id(p) not in chosen]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -240,8 +249,14 @@ def _planner(recipe: Recipe, rows: Rows, model: GemModel) -> Planner:
             f"the longest row has {longest} tokens with its special tokens, the base model takes {limit}; "
             f"set data.max_length to {limit - model.k} or less"
         )
+    sizes = recipe.objective.contrastive.dimensions
+    if sizes and max(sizes) >= model.dimension:
+        raise GemError(
+            f"objective.contrastive.dimensions holds {max(sizes)}, an embedding has {model.dimension} numbers; "
+            "give smaller sizes"
+        )
     tokenizer = model.tokenizer
-    return Planner(
+    planner = Planner(
         rows=rows,
         objective=recipe.objective,
         special_ids=model.special_ids,
@@ -250,6 +265,8 @@ def _planner(recipe: Recipe, rows: Rows, model: GemModel) -> Planner:
         first_token=tokenizer.bos_token_id,
         max_positions=limit,
     )
+    planner.check()
+    return planner
 
 
 __all__ = ["StepReport", "TrainingResult", "train"]

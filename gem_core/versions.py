@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gem_core.errors import GemError
 from gem_core.lineage import Lineage
 from gem_core.promotion import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 DIGEST, LINEAGE, SCORES, BASELINE, VERDICT, REPORT = (
@@ -21,6 +24,7 @@ DIGEST, LINEAGE, SCORES, BASELINE, VERDICT, REPORT = (
 ALIAS = r"(?!(?:latest|v\d+)$)[a-z][a-z0-9_-]{0,62}"
 """An alias that gem reads. MLflow takes ``1`` and ``Champion`` too: the one reads as a version, the other as a champion
 that it is not."""
+REFERENCE = re.compile(rf"models:/([^/@]+)(?:/(\d+|latest)|@({ALIAS}))")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,33 @@ class Family:
     champion: str | None
     challenger: str | None
     updated: datetime
+
+
+def parse_reference(reference: str) -> tuple[str, str]:
+    """The registered model, and the number, alias or ``latest``, in ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
+
+    Raises:
+        GemError: It is neither.
+    """
+    match = REFERENCE.fullmatch(reference)
+    if match is None:
+        raise GemError(f"{reference!r} names no registered model: write models:/NAME/VERSION or models:/NAME@ALIAS")
+    name, number, alias = match.groups()
+    return name, number or alias
+
+
+def tags_of(
+    digest: str, lineage: Lineage, scores: Mapping[str, float] | None, baseline: Mapping[str, float] | None
+) -> dict[str, str]:
+    """What a new version is created with, all in one call."""
+    measured = {SCORES: scores, BASELINE: baseline}
+    texts = {name: tag_text(points) for name, points in measured.items() if points is not None}
+    return {DIGEST: digest, LINEAGE: lineage.model_dump_json(), **lineage.tags(), **texts}
+
+
+def tag_text(content: Mapping[str, Any]) -> str:
+    """A mapping as the text of a tag: equal content is equal text."""
+    return json.dumps(dict(content), separators=(",", ":"), sort_keys=True)
 
 
 def version_of(item: ModelVersion, model: RegisteredModel) -> Version:

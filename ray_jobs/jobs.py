@@ -55,7 +55,7 @@ class TrainJob(_File):
     base: ResolvedModel
     """What is trained; its folder is there for every worker."""
     data: Path
-    """The prepared rows (:class:`gem_core.batches.Rows`)."""
+    """The prepared rows (:class:`gem_core.rows.Rows`)."""
     mlflow_run: str | None = None
     """Where the metrics go; nowhere when unset."""
     tracking_uri: str | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from ray import train as ray_train
 
-from gem_core.batches import Rows
+from gem_core.rows import Rows
 from gem_core.training import StepReport, train
 from ray_jobs import entry
 from ray_jobs.jobs import Progress, Trained, TrainJob

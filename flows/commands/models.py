@@ -1,4 +1,4 @@
-"""``gem encode``, ``generate``, ``evaluate`` and ``compare``: use and measure models."""
+"""``gem encode``, ``generate`` and ``evaluate``: use and measure models."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,7 @@ import typer
 
 from flows import recipes
 from flows.commands.runs import JsonOption
-from flows.console import err, out, points, print_json, score_rows, table
+from flows.console import err, out, points, print_json, table
 from flows.progress import shown_on
 from gem_core.errors import GemError
 from gem_core.recipe import EmbeddingEvaluation, Evaluation, LanguageEvaluation
@@ -78,7 +78,7 @@ def evaluate(
     `gem evaluate gem-lab/english-12m --tasks STSBenchmark,arc_easy`.
     """
     with shown_on(err()):
-        scores = _measure(model, _evaluation(suite, tasks))
+        scores = measured(model, evaluation_of(suite, tasks))
     if json:
         print_json(scores)
         return
@@ -88,38 +88,28 @@ def evaluate(
         out().print(f"[yellow]{task} is missing: {reason}[/yellow]")
 
 
-def compare(
-    first: ModelArgument,
-    second: ModelArgument,
-    suite: SuiteOption = None,
-    tasks: TasksOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Set two models side by side on the same tasks, with the change from the first to the second."""
-    evaluation = _evaluation(suite, tasks)
-    with shown_on(err()):
-        scores = {name: _measure(name, evaluation) for name in dict.fromkeys((first, second))}
-    if json:
-        print_json(scores)
-        return
-    head, rows = score_rows(scores, reference=first)
-    out().print(table("Scores (points, 0 to 100)", head, rows))
-
-
 def _lines() -> list[str]:
     if sys.stdin.isatty():
         return []
     return [line for line in (raw.strip() for raw in sys.stdin) if line]
 
 
-def _evaluation(suite: str | None, tasks: str | None) -> Evaluation:
+def evaluation_of(suite: str | None, tasks: str | None) -> Evaluation:
+    """What the options of a command ask to be measured.
+
+    Raises:
+        GemError: Both or neither of them, or names that nobody knows.
+    """
     if (suite is None) == (tasks is None):
         raise GemError("give either --suite NAME (a recipe whose tasks to use) or --tasks A,B")
     if suite is not None:
         return recipes.load(suite).evaluation
-    from gem_core.evaluation.catalogue import sort_tasks
+    from gem_core.evaluation.catalogue import sort_tasks, split_names
 
-    embedding, language = sort_tasks([name for name in (part.strip() for part in (tasks or "").split(",")) if name])
+    names = split_names(tasks or "")
+    if not names:
+        raise GemError("--tasks names no task; for example --tasks STSBenchmark,arc_easy")
+    embedding, language = sort_tasks(names)
     return Evaluation(
         sandbox=0 if any(name.lower().startswith("sandbox") for name in (*embedding, *language)) else None,
         embedding=EmbeddingEvaluation(tasks=embedding),
@@ -127,7 +117,8 @@ def _evaluation(suite: str | None, tasks: str | None) -> Evaluation:
     )
 
 
-def _measure(model: str, evaluation: Evaluation) -> "Scores":
+def measured(model: str, evaluation: Evaluation) -> "Scores":
+    """The scores of any MODEL argument, measured where they are not known."""
     from flows.progress import report
     from gem_core import sources
     from gem_core.evaluation.run import evaluate as measure
@@ -139,4 +130,4 @@ def _measure(model: str, evaluation: Evaluation) -> "Scores":
     )
 
 
-COMMANDS = (encode, generate, evaluate, compare)
+COMMANDS = (encode, generate, evaluate)

@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from peft import PeftModel
 
 from gem_core.errors import GemError
 from gem_core.evaluation.data_access import Unreachable, unreachable
+from gem_core.evaluation.harness import Harness
 from gem_core.evaluation.language_records import RECORDS, scores_and_rows
 from gem_core.evaluation.plan import PlannedTask, is_sandbox
 from gem_core.evaluation.quiet import without_prompt_bar
@@ -64,19 +64,6 @@ class LanguageTasks:
                 )
 
 
-class _Harness(HFLM):
-    """The harness's own transformers model, without its progress bars."""
-
-    def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ANN401 - the harness's types
-        return super().loglikelihood(requests, disable_tqdm=True)
-
-    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ANN401
-        return super().loglikelihood_rolling(requests, disable_tqdm=True)
-
-    def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:  # noqa: ANN401
-        return super().generate_until(requests, disable_tqdm=True)
-
-
 class LanguageSuite:
     """The lm-eval harness with one model in it.
 
@@ -87,10 +74,7 @@ class LanguageSuite:
     def __init__(self, model: GemModel, batch_size: int, tasks: LanguageTasks) -> None:
         if isinstance(model.network, PeftModel):
             model.network = model.network.merge_and_unload()
-        # logits_cache: answers of one token (A to D) share a single pass over their question.
-        self.model = _Harness(
-            pretrained=model.causal_lm(), tokenizer=model.tokenizer, batch_size=batch_size, logits_cache=True
-        )
+        self.model = Harness(model.causal_lm(), model.tokenizer, batch_size)
         self.tasks = tasks
 
     def measure(self, planned: PlannedTask, read_out: str = "") -> Measured | Unreachable:

@@ -112,6 +112,26 @@ class ScoreStore:
             return {score.task: items[score.task]}
         return items
 
+    def predictions(self, score: TaskScore) -> dict[str, tuple[float, float]] | None:
+        """Prediction and gold of each pair behind a similarity score, by item id; None where none are kept."""
+        if score.records is None or score.kind != "embedding":
+            return None
+        import json
+
+        from pyarrow import parquet
+
+        names = ["subset", "split", "item", "prediction", "gold"]
+        table = parquet.read_table(self.root / score.records)
+        if not set(names) <= set(table.column_names):
+            return None
+        pairs: dict[str, tuple[float, float]] = {}
+        for subset, split, item, prediction, gold in zip(*(table[name].to_pylist() for name in names), strict=True):
+            said, right = json.loads(prediction), json.loads(gold)
+            if not isinstance(said, int | float) or not isinstance(right, int | float):
+                return None
+            pairs[f"{subset}/{split}/{item}"] = (float(said), float(right))
+        return pairs
+
     def _path(self, model: str, planned: PlannedTask, read_out: str) -> Path:
         name = ".".join(filter(None, (planned.kind, quote(planned.task, safe=""), read_out, planned.digest[:16])))
         return self.root / model / f"{name}.json"

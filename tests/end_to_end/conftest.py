@@ -12,6 +12,7 @@ import pytest
 
 SHORT = (
     "training.steps=40",
+    "training.batch_size=32",
     "training.checkpoint_every=10",
     "objective.contrastive_start=10",
 )

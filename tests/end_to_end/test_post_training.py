@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 
+from gem_core.evaluation.scores import Scores
 from gem_core.registry import Registry
 from gem_core.settings import Settings
 from gem_core.tracking import Tracking
@@ -50,6 +51,12 @@ def test_scores_and_training_are_in_the_one_mlflow_run(first, settings):
         assert tracking.read_artifact(first["mlflow_run"], name)
 
 
+def test_the_base_knows_its_world(first):
+    baseline = Scores.model_validate(first["comparison"]["baseline"])
+    assert baseline.value("language") >= 50  # four choices: 25 is chance
+    assert 20 < baseline.value("embedding") < 50
+
+
 def test_every_gate_has_a_verdict_and_a_reason(first):
     assert first["report"]["results"]
     for result in first["report"]["results"]:
@@ -81,8 +88,9 @@ def test_known_scores_are_compared_without_measuring(gem, first):
     begin = time.monotonic()
     ended = gem("compare", "sandbox:2", f"models:/sandbox/{first['version']}", "--suite", "sandbox", "--json")
     compared = json.loads(ended.stdout)
-    assert compared["sandbox:2"]["model"] == first["comparison"]["baseline"]["model"]
-    assert compared[f"models:/sandbox/{first['version']}"]["model"] == first["digest"]
+    assert compared["first"]["digest"] == first["comparison"]["baseline"]["model"]
+    assert compared["second"]["digest"] == first["digest"]
+    assert {row["level"] for row in compared["comparison"]["rows"]} == {"average", "task", "part"}
     assert time.monotonic() - begin < 60
 
 
@@ -98,43 +106,41 @@ def test_a_person_promotes_and_rolls_back(gem, first, settings):
     assert moves[-1]["to_version"] == version
 
 
-def test_a_killed_run_is_taken_up_where_it_was(gem, first, settings):
-    arguments = gem.short_run("seed=5")
-    process = gem.start(*arguments)
-    checkpoint = gem.wait_for(lambda: _checkpoint(gem, 5), what="a checkpoint")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    ended = gem(*arguments)
-    assert ended.returncode == 0, ended.stderr
-    outcome = json.loads(ended.stdout)
-    assert outcome["version"] != first["version"]
-    # each step is logged once: the same training went on, or was resumed from its checkpoint, and none was begun anew
-    steps = [step for step, _ in Tracking(settings.mlflow_uri).series(outcome["mlflow_run"], "next_token_loss")]
-    assert len(steps) == len(set(steps))
-    assert checkpoint
-
-
-def test_an_interrupt_is_one_line_and_leaves_nothing_half_done(gem, first, settings):
+def test_an_interrupted_and_then_killed_run_is_taken_up_where_it_was(gem, first, settings):
+    arguments = gem.short_run("seed=5", "evaluation.embedding.tasks=[SandboxSTS]")
     versions = Registry(settings).versions("sandbox")
-    process = gem.start(*gem.short_run("seed=6"))
-    gem.wait_for(lambda: _checkpoint(gem, 6), what="a checkpoint")
+
+    process = gem.start(*arguments)
+    interrupted_at = gem.wait_for(lambda: _checkpoints(gem, 5), what="a checkpoint")
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "interrupted" in err
     assert "Traceback" not in err
     assert Registry(settings).versions("sandbox") == versions
-    newest = Tracking(settings.mlflow_uri).runs("sandbox")[0]
-    assert newest.status == "KILLED"
+    assert Tracking(settings.mlflow_uri).runs("sandbox")[0].status == "KILLED"
     assert not _cluster_processes(gem)
 
+    process = gem.start(*arguments)
+    gem.wait_for(lambda: _checkpoints(gem, 5) - interrupted_at, what="a further checkpoint")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
-def _checkpoint(gem, seed):
-    """A finished checkpoint of the run with this seed."""
+    ended = gem(*arguments)
+    assert ended.returncode == 0, ended.stderr
+    outcome = json.loads(ended.stdout)
+    assert outcome["version"] != first["version"]
+    # each step is logged once: no training was begun anew
+    steps = [step for step, _ in Tracking(settings.mlflow_uri).series(outcome["mlflow_run"], "loss")]
+    assert len(steps) == len(set(steps))
+
+
+def _checkpoints(gem, seed) -> set[str]:
+    """Names of the finished checkpoints of the run with this seed."""
     for job in gem.home.glob("runs/*/job.json"):
         if json.loads(job.read_text())["recipe"]["seed"] == seed:
-            return next(iter(job.parent.glob("checkpoints/checkpoint_*")), None)
-    return None
+            return {folder.name for folder in job.parent.glob("checkpoints/checkpoint_*")}
+    return set()
 
 
 def _cluster_processes(gem):

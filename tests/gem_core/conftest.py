@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings as hypothesis_settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from gem_core.identity import content_digest
 from gem_core.settings import Settings
 from gem_core.sources import ResolvedModel
+
+hypothesis_settings.register_profile("shared machine", deadline=None)
+hypothesis_settings.load_profile("shared machine")
 
 SENTENCES = [
     f"The {adjective} {animal} {verb} {place}."
@@ -95,6 +99,20 @@ def bases(tmp_path_factory):
         return made[key]
 
     return base
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Settings:
+    """Settings of a SQLite store that tests share; each uses a registered model of its own."""
+    return Settings(home=tmp_path_factory.mktemp("gem"), tracking_uri=None)
+
+
+@pytest.fixture(scope="session")
+def registry(store):
+    """The registry in that store."""
+    from gem_core.registry import Registry
+
+    return Registry(store)
 
 
 @pytest.fixture

@@ -43,6 +43,30 @@ def test_what_each_token_sees(row):
             assert columns == {query}
 
 
+@given(rows, st.booleans(), st.booleans(), st.sets(st.integers(0, 8)))
+def test_the_switches_against_their_definition(row, blind, bottleneck, dropped):
+    prefix, suffix, count, pads = row
+    after, length = prefix + count, prefix + count + suffix
+    hidden = torch.zeros(1, length + pads, dtype=torch.bool)
+    hidden[0, [place for place in dropped if place < prefix]] = True
+    seen = visible(
+        torch.tensor([prefix]), torch.tensor([length]), count, length + pads,
+        blind=blind, bottleneck=bottleneck, hidden=hidden,
+    )[0]  # fmt: skip
+
+    def sees(query, key):
+        if query == key:
+            return True
+        if key > query or query >= length or hidden[0, key]:
+            return False
+        if prefix <= query < after and key >= prefix:
+            return not blind
+        return not (bottleneck and query >= after and key < prefix)
+
+    width = length + pads
+    assert seen.tolist() == [[sees(query, key) for key in range(width)] for query in range(width)]
+
+
 @given(st.lists(rows.map(lambda row: row[:2]), min_size=1, max_size=4), st.integers(1, 4))
 def test_rows_of_a_batch_do_not_change_each_other(parts, count):
     prefix, lengths = torch.tensor([p for p, _ in parts]), torch.tensor([p + s + count for p, s in parts])
@@ -71,12 +95,68 @@ def network_of(base, attention):
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("count", [1, 3])
-def test_backends_obey_the_mask(bases, family, attention, count):
+def test_backends_obey_the_mask(bases, family, attention):
     network, states = network_of(bases(family), attention)
     build = lambda seen: for_network(network.config, seen, torch.float32)  # noqa: E731
     known = network.config.vocab_size - 5
-    check_backend(states, build, ids=tuple(range(known, known + count)), vocabulary=known)
+    for count in (1, 3):
+        check_backend(states, build, ids=tuple(range(known, known + count)), vocabulary=known)
+
+
+@pytest.mark.parametrize("blind", [True, False])
+@pytest.mark.parametrize("bottleneck", [True, False])
+def test_the_self_test_knows_the_switches(bases, blind, bottleneck):
+    network, states = network_of(bases("llama"), "sdpa")
+    build = lambda seen: for_network(network.config, seen, torch.float32)  # noqa: E731
+    switches = {"blind": blind, "bottleneck": bottleneck}
+    check_backend(states, build, ids=(310, 311), vocabulary=300, **switches)
+    other = visible(torch.tensor([6]), torch.tensor([13]), 2, 16, blind=not blind, bottleneck=not bottleneck)
+    with pytest.raises(GemError, match="misreads"):
+        check_backend(states, lambda seen: build(other.expand_as(seen)), ids=(310, 311), vocabulary=300, **switches)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3"])
+def test_flex_attention_sees_what_sdpa_sees(bases, family):
+    """On a CPU uncompiled, and forward only: torch has no backward pass of it there."""
+    ids = torch.arange(24)[None] + 10
+    seen = visible(torch.tensor([9]), torch.tensor([20]), 3, 24)
+    states = []
+    for attention in ("flex_attention", "sdpa"):
+        network, run = network_of(bases(family), attention)
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            states.append(run(ids, for_network(network.config, seen, torch.float32))[:, :20])
+    assert torch.allclose(*states, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3"])
+def test_flex_attention_compiled_obeys_the_mask_and_has_sdpas_gradients(bases, family):
+    gradients = []
+    for attention in ("flex_attention", "sdpa"):
+        network = load_network(bases(family).folder, dtype=torch.float32, attention=attention).cuda()
+        build = lambda seen, config=network.config: for_network(config, seen.cuda(), torch.float32)  # noqa: E731
+        run = lambda ids, mask, network=network: hidden_states(network, ids.cuda(), mask).cpu()  # noqa: E731
+        check_backend(run, build, ids=(310, 311), vocabulary=300)
+        seen = visible(torch.tensor([90]), torch.tensor([140]), 2, 150)
+        run(torch.arange(150)[None] + 10, build(seen))[:, :140].square().sum().backward()
+        gradients.append(network.get_input_embeddings().weight.grad.cpu())
+    assert torch.allclose(*gradients, rtol=1e-2, atol=1e-3 * float(gradients[1].abs().max()))
+
+
+def test_flash_attention_is_refused_a_mask(bases):
+    network, _ = network_of(bases("llama"), "sdpa")
+    network.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match=r"takes no mask of ours .* set training.attention to sdpa or eager"):
+        for_network(network.config, seen_of(3, 2, 2, 0)[None], torch.float32)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3"])
+def test_the_last_rows_of_a_mask_keep_the_window(bases, family):
+    config = network_of(bases(family), "sdpa")[0].config
+    seen = visible(torch.tensor([20]), torch.tensor([22]), 2, 22)
+    whole, part = for_network(config, seen, torch.float32), for_network(config, seen[:, 18:], torch.float32)
+    pairs = [(whole[kind], part[kind]) for kind in whole] if isinstance(whole, dict) else [(whole, part)]
+    assert all(torch.equal(one[:, :, 18:], two) for one, two in pairs)
 
 
 def refused(states, build):

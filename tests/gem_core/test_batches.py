@@ -3,12 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gem_core.batches import Planner, Rows, TokenSequence, length_buckets, padded, share
+from gem_core.batches import Planner, TokenSequence, length_buckets, padded, share
 from gem_core.errors import GemError
 from gem_core.recipe import Contrastive, Objective
+from gem_core.rows import CONTRASTIVE, EVERYTHING, RAW, Row, Rows
+from gem_core.rows import SPECIAL as SPECIAL_USE
 
 BOS, SPECIAL = 1, (900, 901)
-texts = st.lists(st.lists(st.integers(2, 800), min_size=1, max_size=20), min_size=2, max_size=12)
+texts = st.lists(st.lists(st.integers(2, 800), min_size=2, max_size=20), min_size=2, max_size=12)
 
 
 def planner(rows, *, batch_size=8, seed=3, begin=None, positions=None, **objective):
@@ -172,3 +174,91 @@ def test_padding_is_on_the_right():
     ids, lengths = padded([np.array([1, 2, 3]), np.array([4])], filler=0)
     assert ids.tolist() == [[1, 2, 3], [4, 0, 0]]
     assert lengths.tolist() == [3, 1]
+
+
+def planned(tmp_path, rows, *, begin=None, batch_size=8, **objective):
+    return Planner(Rows.write(tmp_path, rows), Objective(**objective), SPECIAL, batch_size, 3, begin, None)
+
+
+def test_rows_serve_what_they_are_for(tmp_path):
+    uses = [RAW, SPECIAL_USE, CONTRASTIVE, SPECIAL_USE | CONTRASTIVE, EVERYTHING]
+    rows = [Row([[10 * i + 2, 10 * i + 3, 10 * i + 4]], use) for i, use in enumerate(uses)]
+    batch = planned(tmp_path, rows, batch_size=5, raw_share=0.5).batch(0)
+    names = lambda sequences: {int(sequence.tokens[0]) // 10 for sequence in sequences}  # noqa: E731
+    assert names(batch.raw) - {4} == {0}
+    assert names(batch.special) - {4} == {1, 3}
+    assert names(batch.raw) ^ names(batch.special) == {0, 1, 3, 4}
+    assert len(batch.same) == 3
+    views = {int(token) // 10 for view in batch.views for token in view.tokens[:-2]}
+    assert views == {2, 3, 4}
+
+
+def test_replayed_rows_leave_the_share_of_the_others_alone(tmp_path):
+    rows = [Row([[2, 3, 4, 5]], RAW if i % 2 else EVERYTHING) for i in range(8)]
+    plan = planned(tmp_path, rows, raw_share=0.75, contrastive=Contrastive(rows="none"))
+    batches = [plan.batch(step) for step in range(20)]
+    assert {len(batch.special) for batch in batches} == {2}
+    assert {len(batch.raw) for batch in batches} == {6}
+
+
+def test_pairs_and_triplets_are_contrasted_as_they_are(tmp_path):
+    rows = [
+        Row([[2, 3], [4, 5]], CONTRASTIVE),
+        Row([[6, 7], [8], [9, 10], [2, 3]], CONTRASTIVE),
+        Row([[4, 5], [11]], CONTRASTIVE),
+        Row([[12, 13, 14, 15]]),
+    ]
+    batch = planned(tmp_path, rows, batch_size=4, contrastive=Contrastive(dropout=0.5)).batch(0)
+    texts = [tuple(view.tokens[:-2].tolist()) for view in batch.views]
+    anchors, positives, negatives = texts[:4], texts[4:8], texts[8:]
+    assert dict(zip(anchors, positives, strict=True)) | {(2, 3): (4, 5), (6, 7): (8,), (4, 5): (11,)} == dict(
+        zip(anchors, positives, strict=True)
+    )
+    assert negatives == [(9, 10), (2, 3)]
+    assert len(batch.raw) + len(batch.special) == 1
+    assert [view.index for view in batch.views] == list(range(10))
+    own, other = anchors.index((2, 3)), anchors.index((4, 5))
+    expected = np.eye(4, 6, dtype=bool)
+    expected[own, 5] = True  # the hard negative of another row is this row's anchor
+    expected[own, other] = True  # the other row's anchor is this row's positive
+    expected[other, own] = True  # the other row's positive is this row's anchor
+    assert np.array_equal(batch.same, expected)
+
+
+@given(texts, st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted).filter(lambda cut: cut[0] < 1 and cut[1] > 0))
+def test_the_cut_lies_where_the_recipe_says(rows, cut):
+    low, high = cut
+    plan = planner(rows, raw_share=0.0, reconstruction_share=0.0, cut=cut)
+    for sequence in plan.batch(0).special:
+        length = len(sequence) - 2
+        assert 1 <= sequence.prefix <= length - 1
+        assert low * length <= sequence.prefix <= high * length or not [
+            place for place in range(1, length) if low * length <= place <= high * length
+        ]
+
+
+@given(texts, st.floats(0.1, 0.9), st.booleans())
+def test_masked_tokens_keep_their_places(rows, dropout, begins):
+    rows = [[BOS, *row] for row in rows] if begins else rows
+    plan = planner(rows, begin=BOS, contrastive=Contrastive(dropout=dropout, dropout_kind="mask"))
+    for view in plan.batch(0).views:
+        assert view.tokens[:-2].tolist() in rows
+        assert len(view.hidden) == len(view)
+        assert not view.hidden[-2:].any()
+        assert not (begins and view.hidden[0])
+        assert not view.hidden[int(begins) : view.prefix].all()
+
+
+def test_a_row_too_short_to_be_cut_is_refused():
+    plan = planner([[BOS, 5, 6], [BOS, 5]], begin=BOS)
+    with pytest.raises(ValueError, match=r"row 1 has 2 token.s., too few to be cut"):
+        plan.check()
+    planner([[5, 6], [5, 7]], begin=BOS).check()
+
+
+@given(sequences.filter(bool), st.integers(1, 5))
+def test_no_call_takes_more_rows_than_told(parts, most):
+    ordered = share(parts, 0, 1)
+    calls = length_buckets(ordered, most)
+    assert [s for call in calls for s in call] == ordered
+    assert max(map(len, calls)) <= most

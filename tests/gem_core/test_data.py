@@ -12,10 +12,10 @@ from tokenizers import processors
 from transformers import AutoTokenizer
 
 from gem_core import data as data_module
-from gem_core.batches import Rows
 from gem_core.data import PreparedData, prepare
 from gem_core.errors import GemError
 from gem_core.recipe import Data
+from gem_core.rows import Rows
 from gem_core.sandbox import Sandbox, SandboxSpec
 
 TEXTS = [f"The old fox number {number} waits by the cold river." for number in range(20)]

@@ -8,23 +8,31 @@ import torch
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from peft.tuners.lora import LoraLayer
 
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.model import GemModel
-from gem_core.network import adapter_off, causal_lm, check_output_layer, hidden_states, output_layer
+from gem_core.network import (
+    adapter_off,
+    causal_lm,
+    check_output_layer,
+    hidden_states,
+    load_network,
+    output_layer,
+)
 from gem_core.recipe import Adaptation, SpecialTokens
 from gem_core.settings import Settings
 
 TEXTS = ["The old fox sleeps.", "An owl", "The quick horse waits by the cold river in a field of wheat.", "", "An owl"]
 
 
-def gem(base, *, count=1, pooling="mean", method="lora", seed=1):
+def gem(base, *, count=1, pooling="mean", method="lora", scope="all", blind=True, seed=1):
     """A GEM model whose adapter does something."""
     model = GemModel.from_base(
         base,
-        special_tokens=SpecialTokens(count=count, pooling=pooling),
-        adaptation=Adaptation(method=method, rank=4),
+        special_tokens=SpecialTokens(count=count, pooling=pooling, blind=blind),
+        adaptation=Adaptation(method=method, scope=scope, rank=4),
         seed=seed,
     )
     torch.manual_seed(seed)
@@ -36,8 +44,7 @@ def gem(base, *, count=1, pooling="mean", method="lora", seed=1):
     return model
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("method", "count"), [("lora", 3), ("full", 1)])
 def test_save_and_load_give_the_same_embeddings(bases, family, method, count, tmp_path, settings):
     model = gem(bases(family), count=count, method=method)
     model.save(tmp_path / "model")
@@ -180,6 +187,97 @@ def test_the_adapter_off_is_the_base_and_training_starts_from_it(bases, family):
 def test_our_output_layer_is_the_networks_own(bases, family):
     model = gem(bases(family))
     check_output_layer(model.network, 320)
+
+
+def plain_logits(base, ids):
+    network = load_network(base.folder, dtype=torch.float32, attention="sdpa").eval()
+    with torch.no_grad():
+        return network(ids, attention_mask=torch.ones_like(ids)).logits
+
+
+def test_lossless_logits_are_the_bases_bit_for_bit(bases, family, tmp_path, settings):
+    """The output layer, too, is the base's: k more logits would change every probability."""
+    base, ids = bases(family), torch.randint(320, (3, 40), generator=torch.Generator().manual_seed(0))
+    model, expected = gem(base, count=2, scope="special"), plain_logits(base, ids)
+    model.save(tmp_path / "model")
+    for lossless in (model, GemModel.load(tmp_path / "model", settings=settings)):
+        before, inside = lossless.encode(TEXTS), lossless.causal_lm()
+        with torch.no_grad():
+            assert torch.equal(inside(ids, attention_mask=torch.ones_like(ids)).logits, expected)
+        assert lossless.generate("The old fox", max_new_tokens=8) == GemModel.load(
+            base.folder, settings=settings
+        ).generate("The old fox", max_new_tokens=8)
+        assert np.allclose(lossless.encode(TEXTS), before, atol=1e-6)
+    assert np.allclose(model.encode(TEXTS), lossless.encode(TEXTS), atol=1e-6)
+    untrained = gem(base, count=2, scope="special", seed=1)
+    assert not np.allclose(GemModel.load(base.folder, settings=settings).encode(["a fox"])[0], before[0], atol=1e-2)
+    with torch.no_grad(), adapter_off(untrained.network):
+        assert not np.allclose(untrained.encode(TEXTS), before, atol=1e-3)  # the adapter does something
+
+
+def test_in_lossless_mode_only_the_special_tokens_are_adapted(bases):
+    model = gem(bases("llama"), count=2, scope="special")
+    row = torch.tensor([[5, 6, 7, *model.special_ids, 8, 9, 10]])
+    layers = [layer for layer in causal_lm(model.network).modules() if isinstance(layer, LoraLayer)]
+    changed = []
+    for layer in layers:
+        layer.register_forward_hook(
+            lambda layer, args, out: changed.append((out != layer.base_layer(args[0])).any(-1)[0].tolist())
+        )
+    with torch.no_grad():
+        hidden_states(model.network, row)
+    assert len(changed) == len(layers) == 14
+    assert changed == [[False] * 3 + [True] * 2 + [False] * 3] * 14
+
+
+def test_a_layer_given_other_tokens_is_refused(bases):
+    model = gem(bases("llama"), scope="special")
+    layer = causal_lm(model.network).model.layers[1].mlp.up_proj
+    layer.register_forward_pre_hook(lambda _, args: (args[0][:, :1],))
+    with pytest.raises(GemError, match="regroups its tokens"):
+        model.encode(["a fox"])
+
+
+@pytest.mark.parametrize("scope", ["all", "special"])
+@pytest.mark.parametrize(("family", "count"), [("llama", 1), ("mistral", 3), ("gpt2", 2), ("gemma3", 2), ("gemma3", 1)])
+def test_one_reading_serves_embedding_and_generation(bases, family, count, scope):
+    model = gem(bases(family), count=count, scope=scope)
+    for text in ("The quick horse waits by the cold river in a field of wheat.", "a"):
+        reading = model.read(text)
+        assert np.allclose(reading.embedding, model.encode([text])[0], atol=1e-5)
+        for options in ({}, {"temperature": 1.0, "seed": 3}, {}):  # a reading can be gone on from again
+            written = model.generate(reading, max_new_tokens=10, **options)
+            assert written == model.generate(text, max_new_tokens=10, **options)
+        assert reading.cache.get_seq_length() == len(reading.tokens) - 1
+
+
+def test_a_base_cannot_read(bases, settings):
+    with pytest.raises(GemError, match="no special tokens to read"):
+        GemModel.load(bases("llama").folder, settings=settings).read("a fox")
+
+
+def test_the_last_special_token_may_be_the_embedding(bases):
+    last, every = (gem(bases("llama"), count=3, pooling=pooling) for pooling in ("last", "concat"))
+    assert last.dimension == 32
+    vectors = every.encode(TEXTS, normalize=False)
+    assert np.allclose(last.encode(TEXTS, normalize=False), vectors[:, -32:], atol=1e-6)
+
+
+def test_special_tokens_that_see_each_other_are_plain_causal(bases):
+    model = gem(bases("llama"), count=2, pooling="concat", blind=False)
+    ids = torch.tensor([[*model.tokenizer("The old fox")["input_ids"], *model.special_ids]])
+    with torch.no_grad():
+        states = hidden_states(model.network, ids)[0, -2:].flatten().numpy()
+    assert np.allclose(model.encode(["The old fox"], normalize=False)[0], states, atol=1e-5)
+    assert not np.allclose(gem(bases("llama"), count=2, pooling="concat").encode(["The old fox"], normalize=False),
+                           states, atol=1e-2)  # fmt: skip
+
+
+def test_an_embedding_may_be_shortened(bases):
+    model = gem(bases("llama"))
+    short, whole = model.encode(TEXTS, size=8), model.encode(TEXTS, normalize=False)
+    assert short.shape == (5, 8)
+    assert np.allclose(short, whole[:, :8] / np.linalg.norm(whole[:, :8], axis=1, keepdims=True), atol=1e-6)
 
 
 def test_an_architecture_that_does_more_to_its_logits_is_refused(bases):

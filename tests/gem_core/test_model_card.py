@@ -84,7 +84,7 @@ def test_recipe_and_lineage_are_there():
     for row in (
         "| special tokens | 1 |",
         "| LoRA rank | 16 |",
-        f"| data | `owner/data` at `{'e' * 12}` |",
+        f"| data | `owner/data at {'e' * 12}` |",
         f"| base revision | `{'c' * 40}` |",
         f"| this model | `{'f' * 64}` |",
     ):
@@ -92,6 +92,23 @@ def test_recipe_and_lineage_are_there():
     assert 'GemModel.open("models:/family/3"' in text
     full = RECIPE.model_dump(mode="json") | {"adaptation": {"method": "full", "rank": 16}}
     assert "LoRA rank" not in card(lineage=lineage(recipe=full))
+
+
+def test_licences_of_base_and_data_are_carried_over():
+    sources = [
+        {"source": "owner/data", "revision": "e" * 40, "license": "cc-by-4.0"},
+        {"source": "rows.jsonl", "revision": "f" * 64, "license": None},
+    ]
+    text = card(lineage=lineage(data_sources=sources, worker_seconds=1234.5, image="gem:1"))
+    assert ModelCard(text).data.datasets == ["owner/data"]
+    for row in (
+        "| base | `owner/base` | apache-2.0 |",
+        "| data | `owner/data` | cc-by-4.0 |",
+        "| data | `rows.jsonl` | not stated |",
+        "| cost | `1,234 worker-seconds` |",
+        "| image | `gem:1` |",
+    ):
+        assert row in text
 
 
 def test_the_same_records_make_the_same_card():

@@ -79,3 +79,28 @@ def test_equal_texts_are_not_each_others_negatives():
     scale = torch.tensor(5.0)
     assert float(contrastive_loss(first, first, scale, same)) < 1e-6
     assert float(contrastive_loss(first, first, scale)) > 0.4
+
+
+def test_hard_negatives_are_met_by_anchors_alone():
+    generator = torch.Generator().manual_seed(0)
+    anchors, seconds = torch.randn(3, 8, generator=generator), torch.randn(5, 8, generator=generator)
+    scale = torch.tensor(1.0)
+    cosines = functional.cosine_similarity(anchors[:, None], seconds[None], dim=-1) * math.e
+    forth = -cosines.log_softmax(1).diagonal().mean()
+    back = -cosines[:, :3].T.log_softmax(1).diagonal().mean()
+    assert float(contrastive_loss(anchors, seconds, scale)) == pytest.approx(float(forth + back) / 2, abs=1e-5)
+    same = torch.zeros(3, 5).bool()
+    same[0, 4] = True  # not a negative of the first anchor
+    cosines[0, 4] = -torch.inf
+    forth = -cosines.log_softmax(1).diagonal().mean()
+    loss = contrastive_loss(anchors, seconds, scale, same)
+    assert float(loss) == pytest.approx(float(forth + back) / 2, abs=1e-5)
+
+
+def test_matryoshka_is_the_mean_over_its_sizes():
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 6, 8, generator=generator)
+    scale = torch.tensor(2.0)
+    single = [float(contrastive_loss(first[:, :size], second[:, :size], scale)) for size in (2, 4, 8)]
+    together = contrastive_loss(first, second, scale, dimensions=(2, 4))
+    assert float(together) == pytest.approx(sum(single) / 3, abs=1e-6)

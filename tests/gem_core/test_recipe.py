@@ -46,6 +46,17 @@ def test_a_recipe_cannot_be_changed():
         ({"special_tokens": {"count": 0}}, "special_tokens.count = 0"),
         ({"training": {"steps": 50}}, "contrastive_start (100) leaves no contrastive step"),
         ({"adaptation": {"method": "full"}, "objective": {"keep_language": 1.0}}, "needs adaptation.method=lora"),
+        ({"adaptation": {"method": "full", "scope": "special"}}, "scope=special needs adaptation.method=lora"),
+        ({"adaptation": {"scope": "special"}, "objective": {"keep_language": 1.0}}, "has no meaning with"),
+        (
+            {"adaptation": {"scope": "special"}, "objective": {"raw_share": 1, "contrastive": {"rows": "none"}}},
+            "learns from rows with special tokens alone",
+        ),
+        ({"objective": {"cut": [1, 1]}}, "such a cut leaves no suffix"),
+        ({"objective": {"cut": [0, 0]}}, "such a cut leaves no prefix"),
+        ({"objective": {"cut": [0.5, 0.2]}}, "give the lower share first"),
+        ({"data": {"sources": [{"source": "x", "query_template": "Query:"}]}}, "the template has no {text}"),
+        ({"data": {"sources": [{"source": "x", "use": ["raw"]}]}}, "no source of data.sources serves the contrastive"),
         ({"evaluation": {"embedding": {"tasks": ["SandboxSTS"]}}}, "need evaluation.sandbox"),
         ({"name": "Bad Name"}, "name = 'Bad Name'"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan"),
@@ -104,3 +115,18 @@ def test_every_field_is_documented():
                     check(candidate)
 
     check(Recipe)
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, True),
+        ({"objective": {"bottleneck": False}}, False),
+        ({"objective": {"raw_share": 1}}, False),
+        ({"objective": {"raw_share": 1}, "special_tokens": {"count": 2}}, True),
+        ({"objective": {"raw_share": 1}, "special_tokens": {"count": 2, "blind": False}}, False),
+        ({"objective": {"raw_share": 1, "contrastive": {"dropout_kind": "mask"}}}, True),
+    ],
+)
+def test_which_recipes_need_a_mask(changes, needed):
+    assert parse(**changes).needs_mask is needed

@@ -7,7 +7,9 @@ import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gem_core import model_files
 from gem_core.errors import GemError
@@ -25,19 +27,9 @@ LINEAGE = Lineage(
     data_digest="d" * 64,
     recipe={"name": "x", "training": {"steps": 1}},
     recipe_digest="r" * 64,
-    data_sources=({"source": "owner/data", "revision": "e" * 40},),
+    data_sources=({"source": "owner/data", "revision": "e" * 40, "license": "mit"},),
+    worker_seconds=12.5,
 )
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """Settings of a SQLite store that the tests of this module share; each uses a registered model of its own."""
-    return Settings(home=tmp_path_factory.mktemp("gem"), tracking_uri=None)
-
-
-@pytest.fixture(scope="module")
-def registry(store):
-    return Registry(store)
 
 
 @pytest.fixture
@@ -55,7 +47,7 @@ def model(tmp_path):
     folder = tmp_path / "model"
     (folder / "sub").mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(bytes(1000))
+    save_file({"weight": np.ones(100, np.float32)}, folder / "model.safetensors")
     (folder / "sub" / "more.json").write_text("[]")
     (folder / "README.md").write_text("# card")
     return folder
@@ -112,6 +104,39 @@ def test_a_verdict_is_kept_with_its_report(registry, name, model, run_id):
     found = registry.get(name, "1")
     assert (found.scores, found.baseline, found.verdict) == ({"embedding": 1.0}, {"embedding": 2.0}, "fail")
     assert found.report["results"][0]["difference"] == -1.0
+
+
+def test_a_card_is_the_description_and_lies_whole_beside_the_weights(registry, name, model, run_id):
+    version = registry.register(name, model, run_id, LINEAGE, who="tests")
+    card = "# A card\n" + "x" * model_files.DESCRIPTION_LIMIT
+    registry.describe(name, "1", card)
+    shown = registry.client.get_model_version(name, "1").description
+    assert len(shown) == model_files.DESCRIPTION_LIMIT
+    assert shown.startswith("# A card")
+    folder = registry.download(name, "1")
+    assert (folder / "README.md").read_text() == card
+    assert content_digest(folder) == version.digest
+
+
+def test_versions_are_found_by_their_lineage(registry, name, model, run_id):
+    registry.register(name, model, run_id, LINEAGE, who="tests")
+    tags = registry.client.get_model_version(name, "1").tags
+    assert (tags["gem.base_model"], tags["gem.worker_seconds"], "gem.image" in tags) == ("owner/base", "12.5", False)
+    query = f"name='{name}' and tags.`gem.base_digest`='{LINEAGE.base_digest}'"
+    assert [found.version for found in registry.client.search_model_versions(query)] == [1]
+
+
+def test_a_damaged_or_changed_folder_is_not_registered(registry, name, model, run_id):
+    trained = content_digest(model)
+    weights = model / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-4])
+    with pytest.raises(GemError, match="is damaged"):
+        registry.register(name, model, run_id, LINEAGE, who="tests")
+    weights.write_bytes(whole[:-4] + bytes(4))  # as long as it should be
+    with pytest.raises(GemError, match=f"was changed since it was trained .*not {trained[:12]}"):
+        registry.register(name, model, run_id, LINEAGE, who="tests", digest=trained)
+    assert all(family.name != name for family in registry.models())
 
 
 @pytest.mark.parametrize("bad", ["", "Upper", "a/b", "a b", "1a", "a:b", "x" * 64])

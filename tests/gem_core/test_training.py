@@ -11,11 +11,11 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
-from gem_core.batches import Rows
 from gem_core.errors import GemError
 from gem_core.model import GemModel
 from gem_core.network import load_tokenizer
 from gem_core.recipe import Recipe
+from gem_core.rows import CONTRASTIVE, Row, Rows
 from gem_core.training import train
 
 SENTENCES = [
@@ -100,7 +100,11 @@ def test_a_run_reports_every_step_and_learns(bases, tmp_path, settings):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"adaptation__method": "full", "objective__keep_language": 0.0}, {"adaptation__dropout": 0.1}]
+    "changes",
+    [
+        {"adaptation__dropout": 0.1, "training__rows_at_once": 4},
+        {"adaptation__method": "full", "objective__keep_language": 0.0},
+    ],
 )
 def test_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(bases, tmp_path, changes):
     base, chosen = bases("llama-untied"), recipe(**changes)
@@ -159,8 +163,9 @@ def test_two_workers_do_what_one_does(bases, tmp_path):
     base = bases("llama")
     rows_for(base, tmp_path / "data")
     # plain steps, so that a wrong gradient norm is not hidden by clipping; an odd batch, so that shares are unequal
-    chosen = recipe(training__max_gradient_norm=1e6, objective__contrastive_start=2)
-    ((alone, _),) = run_workers(1, chosen, base, tmp_path)
+    chosen = recipe(training__max_gradient_norm=1e6, objective__contrastive_start=2, training__rows_at_once=4)
+    work(0, 1, None, chosen, base, tmp_path)
+    alone, _ = json.loads((tmp_path / "1-0.json").read_text())
     (first, digest), (second, other) = run_workers(2, chosen, base, tmp_path)
     assert digest == other
     for one, two, three in zip(alone, first, second, strict=True):
@@ -263,18 +268,67 @@ def test_work_of_no_weight_is_not_done(bases, tmp_path, objective, runs):
     assert known & reports.all[0].metrics.keys() == runs
 
 
-def test_every_family_trains(bases, family, tmp_path, settings):
-    base = bases(family)
-    changes = {"training__gradient_checkpointing": True} if family == "qwen2" else {}
+LOSSLESS = {"adaptation__scope": "special", "objective__keep_language": 0.0, "objective__raw_share": 0.4}
+SWITCHES = {
+    "sliding window, checkpointing": ("qwen2", {"training__gradient_checkpointing": True}),
+    "layers without linear modules": ("gpt2", {}),
+    "control": ("llama", {"objective__bottleneck": False, "special_tokens__blind": False}),
+    "mask dropout, Matryoshka": (
+        "llama",
+        {"objective__contrastive": {"dropout_kind": "mask", "dimensions": [8, 16]}, "special_tokens__pooling": "last"},
+    ),
+    "lossless": ("mistral", LOSSLESS),
+    "plain fine-tuning": (
+        "llama", {"objective__raw_share": 1.0, "objective__contrastive__rows": "none", "special_tokens__count": 1}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "changes"), SWITCHES.values(), ids=SWITCHES)
+def test_every_way_trains(bases, family, changes, tmp_path, settings):
+    base, reports = bases(family), Reports(tmp_path)
     result = train(
-        recipe(training__steps=4, **changes),
+        recipe(training__steps=4, objective__contrastive_start=2, **changes),
         base,
         rows_for(base, tmp_path / "data"),
-        report=Reports(tmp_path),
+        report=reports,
         output=tmp_path / "model",
     )
     assert np.isfinite(list(result.final.values())).all()
-    assert GemModel.load(tmp_path / "model", settings=settings).encode(["a fox", "an owl"]).shape == (2, 32)
+    assert all(report.metrics["gradient_norm"] > 0 for report in reports.all)
+    model = GemModel.load(tmp_path / "model", settings=settings)
+    assert model.encode(["a fox", "an owl"]).shape == (2, 32)
+    if model.lossless:
+        ids = torch.randint(320, (2, 30))
+        plain = GemModel.load(base.folder, settings=settings).causal_lm()
+        with torch.no_grad():
+            assert torch.equal(model.causal_lm()(ids).logits, plain(ids).logits)
+
+
+def test_pairs_are_learnt_from(bases, tmp_path):
+    base = bases("llama")
+    ids = load_tokenizer(base.folder)(SENTENCES)["input_ids"]
+    rows = Rows.write(tmp_path / "data", [Row(ids[i : i + 3], CONTRASTIVE) for i in range(0, 48, 3)])
+    chosen = recipe(training__steps=30, objective__contrastive_start=0, training__contrastive_learning_rate=5e-3)
+    reports = Reports(tmp_path)
+    train(chosen, base, rows, report=reports, output=tmp_path / "model")
+    losses = [report.metrics["contrastive_loss"] for report in reports.all]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+
+
+def test_sizes_beyond_the_embedding_are_refused(bases, tmp_path):
+    base = bases("llama")
+    chosen = recipe(objective__contrastive={"dimensions": [16, 32]})
+    message = first_error(tmp_path, base, chosen, rows_for(base, tmp_path / "data"))
+    assert "dimensions holds 32, an embedding has 32 numbers" in message
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there flex_attention trains")
+def test_flex_attention_is_refused_on_a_cpu(bases, tmp_path):
+    base = bases("llama")
+    chosen = recipe(training__attention="flex_attention")
+    message = first_error(tmp_path, base, chosen, rows_for(base, tmp_path / "data"))
+    assert "no backward pass on CPUs" in message
 
 
 def test_bfloat16_trains_too(bases, tmp_path):

@@ -7,9 +7,9 @@ import psutil
 import pytest
 from ray.train import WorkerGroupError
 
-from gem_core.batches import Rows
 from gem_core.errors import GemError
 from gem_core.recipe import Recipe, Resources
+from gem_core.rows import Rows
 from gem_core.sources import ResolvedModel
 from gem_core.tracking import Tracking
 from ray_jobs import submit

@@ -1,0 +1,104 @@
+"""Language tasks: our evaluation against the ``lm_eval`` command with its ``hf`` model.
+
+    HF_ENDPOINT=... python benchmarks/evaluate_language.py --model gem-lab/english-12m --rounds 3
+
+Both sides are whole commands, started as a person starts them and taking turns: ``lm_eval --model hf`` and
+``gem evaluate`` with an empty score store. Data is downloaded by a first round that is not counted. Prints both
+accuracies of every task, then the ratio of the wall times with its interval (Student's t on logarithms).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from evaluate_mteb import interval
+
+CASES = {
+    "blimp": ("blimp_passive_1,blimp_adjunct_island,blimp_npi_present_1", None, None),
+    "arc_easy": ("arc_easy", 0, 250),
+    "mmlu": ("mmlu_abstract_algebra,mmlu_high_school_geography,mmlu_marketing", 2, None),
+}
+"""Name to tasks, examples and limit. english-12m reads 512 tokens, room for two of MMLU's five examples."""
+
+
+def main() -> None:
+    """Run all cases and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="gem-lab/english-12m", help="a hub id or folder")
+    parser.add_argument("--cases", default=",".join(CASES), help="which of the cases, separated by commas")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=32)
+    options = parser.parse_args()
+
+    from gem_core.settings import Settings
+    from gem_core.sources import locate
+
+    folder = locate(options.model, Settings())
+    for name in options.cases.split(","):
+        tasks, fewshot, limit = CASES[name]
+        ratios = []
+        for number in range(options.rounds + 1):
+            spent, accuracies = {}, {}
+            for side in (plain, ours) if number % 2 == 0 else (ours, plain):
+                with tempfile.TemporaryDirectory() as scratch:
+                    began = time.perf_counter()
+                    accuracies[side.__name__] = side(
+                        folder, tasks, fewshot, limit, options.batch_size, Path(scratch), download=number == 0
+                    )
+                    spent[side.__name__] = time.perf_counter() - began
+            if number:
+                ratios.append(spent["ours"] / spent["plain"])
+                print(f"{name}: lm_eval {spent['plain']:.1f} s, gem evaluate {spent['ours']:.1f} s", flush=True)
+        print(f"\n| {name} | lm_eval, % | gem evaluate, % |\n|---|---|---|")
+        for task in tasks.split(","):
+            print(f"| {task} | {accuracies['plain'][task]:.4f} | {accuracies['ours'][task]:.4f} |")
+        print(f"\n{name}: ratio of the wall times, gem evaluate / lm_eval: {interval(ratios)}\n", flush=True)
+
+
+def plain(
+    folder: Path, tasks: str, fewshot: int | None, limit: int | None, batch_size: int, scratch: Path, *, download: bool
+) -> dict[str, float]:
+    """The harness's own command; accuracies in percent."""
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--tasks", *tasks.split(",")]
+    command += ["--model_args", f"pretrained={folder},dtype=float32", "--batch_size", str(batch_size)]
+    command += ["--output_path", str(scratch), "--log_samples"]  # records of every question, as ours has them
+    command += ["--num_fewshot", str(fewshot)] if fewshot is not None else []
+    command += ["--limit", str(limit)] if limit is not None else []
+    _run(command, scratch, download=download)
+    (results,) = scratch.rglob("results_*.json")
+    return {task: 100 * found["acc,none"] for task, found in json.loads(results.read_text())["results"].items()}
+
+
+def ours(
+    folder: Path, tasks: str, fewshot: int | None, limit: int | None, batch_size: int, scratch: Path, *, download: bool
+) -> dict[str, float]:
+    """The platform's command with nothing cached but the catalogue of task names; accuracies in percent."""
+    language = {"tasks": tasks.split(","), "fewshot": fewshot, "limit": limit, "batch_size": batch_size}
+    suite = scratch / "suite.yaml"
+    suite.write_text(json.dumps({"language": language}))
+    command = [sys.executable, "-m", "flows.cli", "evaluate", str(folder), "--suite", str(suite), "--json"]
+    shown = json.loads(_run(command, scratch, download=download))
+    return {score["task"]: score["value"] for score in shown["tasks"] if score["metric"] == "acc"}
+
+
+def _run(command: list[str], scratch: Path, *, download: bool) -> str:
+    from gem_core.settings import Settings
+
+    home = scratch / "home"
+    home.mkdir()
+    known = Settings().home / "catalogue"
+    if known.is_dir():
+        (home / "catalogue").symlink_to(known)
+    environment = os.environ | {"GEM_HOME": str(home), "HF_DATASETS_OFFLINE": "0" if download else "1"}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+if __name__ == "__main__":
+    main()

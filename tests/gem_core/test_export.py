@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from test_model import gem
+
+from gem_core.errors import GemError
+from gem_core.export import FORMATS, MODULE, export
+from gem_core.model import GemModel
+from gem_core.network import causal_lm
+from gem_core.recipe import Adaptation, SpecialTokens
+
+TEXTS = [
+    "The old fox sleeps.",
+    "An owl",
+    "The quick horse waits by the cold river in a field of wheat.",
+    "",
+    "  trailing  ",
+    "The quiet heron sings under the bridge. " * 30,  # longer than the network takes
+]
+
+
+@pytest.fixture
+def saved(bases, tmp_path):
+    """Makes a model folder."""
+
+    def save(family="llama", *, begin=False, **options):
+        gem(bases(family, begin=begin), **options).save(tmp_path / "model")
+        return tmp_path / "model"
+
+    return save
+
+
+def embeddings(folder, settings):
+    return GemModel.load(folder, settings=settings).encode(TEXTS)
+
+
+def suffixes(folder):
+    return {path.suffix for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [("llama", {}), ("llama", {"begin": True}), ("llama-untied", {"method": "full"}), ("gpt2", {}), ("gemma3", {})],
+)
+def test_one_special_token_needs_stock_modules_alone(saved, family, options, tmp_path, settings):
+    folder, target = saved(family, **options), tmp_path / "out"
+    export(folder, target, "sentence-transformers", settings=settings)
+    loaded = SentenceTransformer(str(target), device="cpu")
+    assert np.allclose(loaded.encode(TEXTS), embeddings(folder, settings), atol=1e-5)
+    assert suffixes(target) <= {".json", ".safetensors", ".md"}  # no code, no pickles
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling"), [("llama", "concat"), ("gpt2", "mean"), ("mistral", "mean"), ("gemma3", "mean")]
+)
+def test_several_special_tokens_bring_their_mask(saved, family, pooling, tmp_path, settings):
+    folder, target = saved(family, count=3, pooling=pooling), tmp_path / "out"
+    export(folder, target, "sentence-transformers", settings=settings)
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        SentenceTransformer(str(target), device="cpu")
+    loaded = SentenceTransformer(str(target), device="cpu", trust_remote_code=True)
+    assert np.allclose(loaded.encode(TEXTS), embeddings(folder, settings), atol=1e-5)
+    assert loaded.get_embedding_dimension() == (96 if pooling == "concat" else 32)
+    assert suffixes(target) <= {".json", ".safetensors", ".md", ".py"}
+    assert "gem_core." not in (target / f"{MODULE}.py").read_text().split('"""')[2]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_special_tokens_that_see_each_other_need_code_only_to_be_averaged(bases, pooling, tmp_path, settings):
+    model = GemModel.from_base(
+        bases("llama"),
+        special_tokens=SpecialTokens(count=2, pooling=pooling, blind=False),
+        adaptation=Adaptation(rank=4),
+        seed=1,
+    )
+    model.save(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "out", "sentence-transformers", settings=settings)
+    loaded = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=pooling == "mean")
+    assert np.allclose(loaded.encode(TEXTS), embeddings(tmp_path / "model", settings), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-untied", "gpt2"])
+def test_merged_weights_have_the_same_logits_and_embed_alike(saved, family, tmp_path, settings):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, target = saved(family), tmp_path / "out"
+    export(folder, target, "transformers", settings=settings)
+    assert not (target / "adapter_config.json").exists()
+    merged, own = AutoModelForCausalLM.from_pretrained(target), GemModel.load(folder, settings=settings)
+    ids = torch.tensor([AutoTokenizer.from_pretrained(target)("The old fox <|gem_0|> sleeps")["input_ids"]])
+    assert own.special_ids[0] in ids
+    with torch.no_grad():
+        assert torch.allclose(merged(ids).logits, causal_lm(own.network)(ids).logits, atol=1e-4)
+    assert np.allclose(embeddings(target, settings), embeddings(folder, settings), atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-untied"])
+def test_an_adapter_alone_is_put_on_its_base_by_peft(saved, bases, family, tmp_path, settings):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder, target = saved(family), tmp_path / "out"
+    export(folder, target, "adapter", settings=settings)
+    own = GemModel.load(folder, settings=settings)
+    base = AutoModelForCausalLM.from_pretrained(bases(family).folder)
+    base.resize_token_embeddings(len(own.tokenizer))
+    model = PeftModel.from_pretrained(base, str(target)).eval()
+    ids = torch.tensor([[*own.tokenizer("An owl")["input_ids"], *own.special_ids]])
+    with torch.no_grad():
+        states = model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1]
+        logits, expected = model(input_ids=ids).logits, causal_lm(own.network)(ids).logits
+    assert np.allclose(own.encode(["An owl"], normalize=False)[0], states.numpy(), atol=1e-5)
+    known = own.special_ids[0]
+    assert torch.allclose(logits[..., :known], expected[..., :known], atol=1e-4)
+
+
+def test_weights_can_be_halved(saved, tmp_path, settings):
+    folder = saved()
+    export(folder, tmp_path / "out", "transformers", settings=settings, dtype="bfloat16")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert np.allclose(embeddings(tmp_path / "out", settings), embeddings(folder, settings), atol=0.05)
+
+
+def test_what_cannot_be_exported_is_told_in_one_line(saved, bases, tmp_path, settings):
+    folder = saved(method="full")
+    with pytest.raises(GemError, match="has no adapter"):
+        export(folder, tmp_path / "out", "adapter", settings=settings)
+    with pytest.raises(GemError, match="exists"):
+        export(folder, folder, "transformers", settings=settings)
+    with pytest.raises(GemError, match="plain base"):
+        export(bases("llama").folder, tmp_path / "out", "transformers", settings=settings)
+    lossless = GemModel.from_base(
+        bases("llama"), special_tokens=SpecialTokens(), adaptation=Adaptation(rank=4, scope="special"), seed=1
+    )
+    lossless.save(tmp_path / "lossless")
+    for form in FORMATS:
+        with pytest.raises(GemError, match="lossless"):
+            export(tmp_path / "lossless", tmp_path / "out", form, settings=settings)
+    assert not (tmp_path / "out").exists()
