@@ -1,4 +1,4 @@
-"""What embedding need not compute: pads, and the last layer of tokens that nobody reads.
+"""Embedding many texts without computing what need not be: pads, and the last layer of tokens that nobody reads.
 
 Only the work differs, not the result: an embedding is the same to rounding in whichever call its text goes.
 """
@@ -9,14 +9,24 @@ import contextlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from gem_core.batches import padded
+from gem_core.errors import GemError
+from gem_core.network import causal_lm, hidden_states
+from gem_core.read_out import special_states, text_states, text_tokens, view_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    import numpy.typing as npt
     from torch.utils.hooks import RemovableHandle
     from transformers import PreTrainedModel
+
+    from gem_core.model import GemModel
 
 CALL_TOKENS = {"cpu": 32}
 """What a forward call costs besides its tokens, in tokens (measured with 12 million parameters on a CPU).
@@ -25,6 +35,52 @@ Elsewhere a call costs more than any padding it could save: batches stay whole.
 """
 TOKEN_WISE = ("q_proj", "o_proj", "mlp")
 """Parts of a decoder layer that read one token each, by the names transformers gives them in most architectures."""
+
+
+@torch.inference_mode()
+def encode(
+    model: GemModel,
+    texts: Sequence[str],
+    *,
+    batch_size: int,
+    max_length: int,
+    normalize: bool,
+    size: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> npt.NDArray[np.float32]:
+    """See :meth:`gem_core.model.GemModel.encode`."""
+    if not texts:
+        raise GemError("no text to embed; give at least one")
+    special = list(model.special_ids) if model.read_out == "special" else []
+    room = min(max_length, model.max_length) - len(special)
+    if room < 1:
+        raise GemError(f"max_length={max_length} leaves no room beside {len(special)} special tokens; raise it")
+    distinct = list(dict.fromkeys(texts))
+    rows = [row + special for row in text_tokens(model.tokenizer, distinct, room, blank=bool(special))]
+    if not all(rows):
+        raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
+    width, done = min(size or model.dimension, model.dimension), 0
+    embeddings = np.empty((len(rows), width), dtype=np.float32)
+    for chosen in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(model.device.type)):
+        read = _embed(model, [rows[i] for i in chosen], len(special))[:, :width]
+        embeddings[chosen] = (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
+        done += len(chosen)
+        if progress is not None:
+            progress(done, len(rows))
+    place = {text: i for i, text in enumerate(distinct)}
+    return embeddings[[place[text] for text in texts]]
+
+
+def _embed(model: GemModel, rows: list[list[int]], count: int) -> Tensor:
+    """Embeddings [B, D] of rows that end in ``count`` special tokens."""
+    ids, lengths = (torch.from_numpy(part).to(model.device) for part in padded(rows, filler=0))
+    network, width = causal_lm(model.network), ids.shape[1]
+    mask = view_mask(network.config, lengths, count, width, network.dtype, blind=model.blind)
+    with read_only_last(network, lengths, count or int(model.read_out == "last"), width):
+        states = hidden_states(model.network, ids, mask).float()
+    if count:
+        return special_states(states, lengths, count, model.pooling)
+    return text_states(states, lengths, model.read_out)
 
 
 def calls(lengths: Sequence[int], batch_size: int, call_tokens: int | None) -> list[list[int]]:

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from gem_core import generation, model_folder
-from gem_core.batches import padded
-from gem_core.encoding import CALL_TOKENS, calls, read_only_last
+from gem_core import decompression, encoding, generation, model_folder
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
-from gem_core.network import causal_lm, hidden_states, load_network, load_tokenizer, with_adapter
-from gem_core.read_out import READ_OUTS, special_states, text_states, text_tokens, view_mask
+from gem_core.network import causal_lm, load_network, load_tokenizer, with_adapter
+from gem_core.read_out import READ_OUTS
 from gem_core.special_tokens import add_special_tokens, first_rows, initialise_rows, special_token_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import numpy as np
+    import numpy.typing as npt
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from gem_core.decompression import Compressed
     from gem_core.generation import Reading
     from gem_core.network import Network
     from gem_core.recipe import Adaptation, SpecialTokens
@@ -199,7 +196,6 @@ class GemModel:
         """Where the network lies."""
         return next(self.network.parameters()).device
 
-    @torch.inference_mode()
     def encode(
         self,
         texts: Sequence[str],
@@ -227,36 +223,9 @@ class GemModel:
         Raises:
             GemError: No texts, or no room for a single token.
         """
-        if not texts:
-            raise GemError("no text to embed; give at least one")
-        special = list(self.special_ids) if self.read_out == "special" else []
-        room = min(max_length, self.max_length) - len(special)
-        if room < 1:
-            raise GemError(f"max_length={max_length} leaves no room beside {len(special)} special tokens; raise it")
-        distinct = list(dict.fromkeys(texts))
-        rows = [row + special for row in text_tokens(self.tokenizer, distinct, room, blank=bool(special))]
-        if not all(rows):
-            raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
-        width, done = min(size or self.dimension, self.dimension), 0
-        embeddings = np.empty((len(rows), width), dtype=np.float32)
-        for chosen in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(self.device.type)):
-            read = self._embed([rows[i] for i in chosen], len(special))[:, :width]
-            embeddings[chosen] = (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
-            done += len(chosen)
-            if progress is not None:
-                progress(done, len(rows))
-        place = {text: i for i, text in enumerate(distinct)}
-        return embeddings[[place[text] for text in texts]]
-
-    def _embed(self, rows: list[list[int]], count: int) -> Tensor:
-        ids, lengths = (torch.from_numpy(part).to(self.device) for part in padded(rows, filler=0))
-        model = causal_lm(self.network)
-        mask = view_mask(model.config, lengths, count, ids.shape[1], model.dtype, blind=self.blind)
-        with read_only_last(model, lengths, count or int(self.read_out == "last"), ids.shape[1]):
-            states = hidden_states(self.network, ids, mask).float()
-        if count:
-            return special_states(states, lengths, count, self.pooling)
-        return text_states(states, lengths, self.read_out)
+        return encoding.encode(
+            self, texts, batch_size=batch_size, max_length=max_length, normalize=normalize, size=size, progress=progress
+        )
 
     def read(self, text: str) -> Reading:
         """Read a text once, for its embedding and to go on from: :func:`gem_core.generation.read`."""
@@ -267,6 +236,17 @@ class GemModel:
     ) -> str:
         """The continuation of a prompt as the ordinary decoder writes it: :func:`gem_core.generation.generate`."""
         return generation.generate(self, prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+
+    def decompress(self, text: str | Compressed) -> str:
+        """Restore a text from its special tokens' keys and values alone, as reconstruction rows train it.
+
+        Args:
+            text: A text, compressed first; or what :func:`gem_core.decompression.compress` left of one.
+
+        Raises:
+            GemError: No special tokens, or nothing to compress.
+        """
+        return decompression.decompress(self, text)
 
     def causal_lm(self) -> PreTrainedModel:
         """The model as lm-eval's ``HFLM(pretrained=...)`` takes it: adapter merged, or asleep (lossless)."""
