@@ -167,7 +167,7 @@ def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Sc
     with run.watch.step(step):
         path = run.folder / f"evaluate-{role}-{digest[:12]}.json"
         threads = run.recipe.resources.workers * run.recipe.resources.cpus_per_worker
-        model = ModelToScore(folder=folder, reference=role)
+        model = ModelToScore(folder=folder, reference=role, digest=digest)
         job = EvaluateJob(models=(model,), evaluation=run.recipe.evaluation, home=run.settings.home, threads=threads)
         job.write(path)
         _work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}", step, threads=threads)
