@@ -72,7 +72,8 @@ def _path_below(path: str, key: str, field: Schema) -> str:
 
 def _reference(field: Schema) -> str:
     """The name of the definition that a field, or each item of its list or mapping, refers to; empty for a value."""
-    target: str = field.get("items", field.get("additionalProperties", field)).get("$ref", "")
+    one: Schema = field.get("items") or field.get("additionalProperties") or field
+    target: str = one.get("$ref", "")
     return target.rsplit("/", 1)[-1]
 
 
