@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gem_core.evaluation.data_access import Unreachable
 from gem_core.evaluation.plan import READ_OUTS, PlannedTask, is_sandbox, plan, read_outs
@@ -16,8 +17,7 @@ from gem_core.evaluation.store import Entry, Measured, ScoreStore
 from gem_core.identity import content_digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from gem_core.evaluation.mteb import Embedder
     from gem_core.model import GemModel
     from gem_core.recipe import Evaluation
     from gem_core.settings import Settings
@@ -102,6 +102,32 @@ def evaluate(
     return _assemble(digest, reference, [entry for entry in entries.values() if entry], missing)
 
 
+def measure_encoder(
+    encoder: Embedder, name: str, evaluation: Evaluation, settings: Settings
+) -> dict[str, Measured | str]:
+    """Measure the embeddings of anything that encodes, a baseline for example; nothing is cached.
+
+    Args:
+        encoder: What makes the vectors.
+        name: Unlike any other encoder's.
+        evaluation: Its embedding tasks are measured.
+        settings: Where sandboxes are.
+
+    Returns:
+        What was measured by task, or the reason why not.
+
+    Raises:
+        GemError: For a task name that nobody knows.
+    """
+    from gem_core.evaluation.quiet import quiet
+
+    to_do = [(task, encoder.read_out) for task in plan(evaluation) if task.kind == "embedding"]
+    with quiet():
+        measure = _measure(encoder, name, evaluation, settings, to_do)
+        found = {task.task: measure(task, out) for task, out in to_do}
+    return {task: part.reason if isinstance(part, Unreachable) else part for task, part in found.items()}
+
+
 def _measurements(planned: tuple[PlannedTask, ...], outs: tuple[str, ...]) -> Iterator[tuple[PlannedTask, str]]:
     """Every task with every read-out it is to be measured with: none (empty) for language tasks."""
     for task in planned:
@@ -110,13 +136,13 @@ def _measurements(planned: tuple[PlannedTask, ...], outs: tuple[str, ...]) -> It
 
 
 def _measure(
-    folder: Path,
+    source: Path | Embedder,
     digest: str,
     evaluation: Evaluation,
     settings: Settings,
     to_do: list[tuple[PlannedTask, str]],
 ) -> Callable[[PlannedTask, str], Measured | Unreachable]:
-    """The function that measures one of `to_do`, with the model loaded once for all of them.
+    """The function that measures one of `to_do`, with the model of a folder loaded once for all of them.
 
     All names are checked first: a misspelt one is refused before minutes are spent on the others.
     """
@@ -142,7 +168,9 @@ def _measure(
         language_tasks = LanguageTasks(language, sandbox)
         language_tasks.check()
         suites["language"] = lambda model: LanguageSuite(model, evaluation.language.batch_size, language_tasks)
-    model = GemModel.load(folder, settings=settings, dtype=evaluation.dtype)
+    model: Any = (
+        GemModel.load(source, settings=settings, dtype=evaluation.dtype) if isinstance(source, Path) else source
+    )
     ready = {kind: make(model) for kind, make in suites.items()}
     return lambda task, out: ready[task.kind].measure(task, out)
 
