@@ -14,6 +14,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gem_core.sources import ResolvedModel
 
 SHAPE = {
     "hidden_size": 320,
@@ -27,34 +31,39 @@ SETTINGS = [(32, None), (32, 32), (1024, 32)]
 """Rows of the contrastive batch (two views each), and ``training.rows_at_once``."""
 
 
+def random_base(folder: Path) -> "ResolvedModel":
+    """A Llama of random weights, whose tokenizer knows the words ``w0`` to ``w8191``."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from gem_core.sources import ResolvedModel
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**SHAPE)).save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(SHAPE["vocab_size"])}, unk_token="w0"))  # noqa: S106 - no secret
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w1", eos_token="w1").save_pretrained(folder)  # noqa: S106
+    return ResolvedModel("random", "0", folder, "0", None)
+
+
 def measure(batch: int, at_once: int | None, steps: int) -> dict[str, float]:
     """Run contrastive steps of one setting in this process."""
     import time
 
     import numpy as np
     import torch
-    from tokenizers import Tokenizer, models
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     from gem_core.batches import Planner
     from gem_core.model import GemModel
     from gem_core.recipe import Adaptation, Objective, SpecialTokens, Training
     from gem_core.rows import Rows
-    from gem_core.sources import ResolvedModel
     from gem_core.step import StepRunner, Weights
 
-    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        LlamaForCausalLM(LlamaConfig(**SHAPE)).save_pretrained(folder)
-        words = {f"w{number}": number for number in range(SHAPE["vocab_size"])}
-        PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")),  # noqa: S106 - no secret
-            pad_token="w1",  # noqa: S106
-        ).save_pretrained(folder)
-        base = ResolvedModel("random", "0", folder, "0", None)
-        adaptation = Adaptation()
-        model = GemModel.from_base(base, special_tokens=SpecialTokens(), adaptation=adaptation, seed=1)
+        base = random_base(folder)
+        model = GemModel.from_base(base, special_tokens=SpecialTokens(), adaptation=Adaptation(), seed=1)
         generator = np.random.default_rng(0)
         lengths = generator.integers(4, 65, size=4096)
         rows = Rows.write(folder / "rows", [generator.integers(2, 8000, size=length) for length in lengths])

@@ -2,6 +2,7 @@
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from flows.console import metric_label
 from gem_core.evaluation.scores import Scores
 from gem_core.gates import GateReport
 
@@ -10,7 +11,11 @@ def score_table(scores: dict[str, Scores]) -> None:
     """One row a metric, in points, the models (by role) side by side."""
     metrics = dict.fromkeys(metric for one in scores.values() for metric in one.metrics())
     rows = [
-        {"metric": metric, **{role: _rounded(one.value(metric)) for role, one in scores.items()}} for metric in metrics
+        {
+            "metric": metric_label(metric, *scores.values()),
+            **{role: _rounded(one.value(metric)) for role, one in scores.items()},
+        }
+        for metric in metrics
     ]
     create_table_artifact(rows, key="scores", description="Scores in points (0 to 100)")
 

@@ -49,6 +49,11 @@ def change(value: float | None, reference: float | None) -> str:
     return "–" if value is None or reference is None else f"{value - reference:+.2f}"
 
 
+def metric_label(metric: str, *scores: Scores | None) -> str:
+    """A metric's name, marked where only a part of its items was measured."""
+    return f"{metric} (limited)" if any(one.limited(metric) for one in scores if one) else metric
+
+
 def score_rows(columns: Mapping[str, Scores | None], reference: str) -> tuple[list[str], list[list[str]]]:
     """Columns and rows that set models side by side, with each one's change against ``reference``.
 
@@ -63,7 +68,7 @@ def score_rows(columns: Mapping[str, Scores | None], reference: str) -> tuple[li
     rows = []
     for metric in metrics:
         anchor = base.value(metric) if base else None
-        row = [metric, points(anchor)]
+        row = [metric_label(metric, *columns.values()), points(anchor)]
         for name in others:
             scores = columns[name]
             value = scores.value(metric) if scores else None

@@ -33,6 +33,8 @@ class Decision(BaseModel):
 
     promoted: bool
     """Whether the alias ``champion`` points to it now."""
+    waits: bool = False
+    """Whether it waits for a person."""
     sentence: str
     """Promoted, waiting or refused, and why."""
 

@@ -54,6 +54,7 @@ def post_training(recipe: Recipe) -> Outcome:
             version = steps.register(run, data, trained, mlflow_run, comparison)
             report = steps.judge(run, comparison)
             decision = steps.promote(run, version, comparison, report)
+    decision = steps.await_person(run, version, decision)
     return Outcome(
         name=version.name,
         version=version.version,

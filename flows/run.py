@@ -17,16 +17,22 @@ class Run:
     base: ResolvedModel
     settings: Settings
     watch: Stopwatch = field(default_factory=Stopwatch, compare=False)
+    again: str = ""
+    """Set to do the same once more, apart from what was done before: it ends the names of folder, job and run."""
 
     @property
     def training_key(self) -> str:
         """Names the training (and its Ray job): equal for runs that would train the same weights."""
-        return f"{self.recipe.name}-{self.recipe.training_digest()[:12]}-{self.base.digest[:8]}"
+        return self._named(self.recipe.training_digest())
 
     @property
     def key(self) -> str:
         """Names the whole run (and its MLflow run): also equal evaluation, gates and promotion."""
-        return f"{self.recipe.name}-{self.recipe.digest()[:12]}-{self.base.digest[:8]}"
+        return self._named(self.recipe.digest())
+
+    def _named(self, digest: str) -> str:
+        parts = (self.recipe.name, digest[:12], self.base.digest[:8], self.again)
+        return "-".join(part for part in parts if part)
 
     @property
     def folder(self) -> Path:

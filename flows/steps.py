@@ -15,9 +15,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
-from flows import artifacts, lineage
+from flows import artifacts, lineage, promotion
 from flows.outcome import Comparison, Decision
 from flows.progress import report
+from flows.promotion import patient
 from flows.run import Run
 from flows.timing import Stopwatch
 from gem_core import data as training_data
@@ -77,6 +78,7 @@ def estimate_cost(run: Run) -> None:
 
 
 @repeatable
+@patient
 def start_record(run: Run) -> str:
     """Open the one MLflow run, or the unfinished one of an earlier try; returns its id."""
     tracking = Tracking(run.settings.mlflow_uri)
@@ -165,7 +167,7 @@ def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Sc
     with run.watch.step(step):
         path = run.folder / f"evaluate-{role}-{digest[:12]}.json"
         threads = run.recipe.resources.workers * run.recipe.resources.cpus_per_worker
-        model = ModelToScore(folder=folder, reference=role)
+        model = ModelToScore(folder=folder, reference=role, digest=digest)
         job = EvaluateJob(models=(model,), evaluation=run.recipe.evaluation, home=run.settings.home, threads=threads)
         job.write(path)
         _work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}", step, threads=threads)
@@ -176,6 +178,7 @@ def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Sc
 
 
 @repeatable
+@patient
 def find_champion(run: Run) -> Version | None:
     """The version that reigns now; the promotion will insist that it still does."""
     return Registry(run.settings).champion(run.recipe.name)
@@ -187,6 +190,7 @@ def files(run: Run, version: Version) -> Path:
 
 
 @repeatable
+@patient
 def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, comparison: Comparison) -> Version:
     """Make the model a version with its lineage and scores; equal weights are the version they already are."""
     with run.watch.step("register"):
@@ -211,12 +215,14 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
 @once
 def judge(run: Run, comparison: Comparison) -> GateReport:
     """Hold the candidate against its base and the champion."""
+    store = ScoreStore(run.settings.scores)
     verdict = gates.judge(
         comparison.candidate,
         comparison.baseline,
         comparison.champion,
         run.recipe.gates,
-        records=ScoreStore(run.settings.scores).items,
+        records=store.items,
+        predictions=store.predictions,
     )
     artifacts.score_table(comparison.by_role())
     artifacts.gate_report(verdict)
@@ -225,26 +231,20 @@ def judge(run: Run, comparison: Comparison) -> GateReport:
 
 
 @repeatable
+@patient
 def promote(run: Run, version: Version, comparison: Comparison, verdict: GateReport) -> Decision:
     """Move the champion alias, let the version wait, or refuse it: always with a reason in the log."""
-    registry = Registry(run.settings)
     _publish(run, version, comparison, verdict)
-    expected, reason = comparison.champion_version, verdict.sentence()
-    entry = {"who": getpass.getuser(), "reason": reason, "report": verdict.model_dump(mode="json")}
-    if expected == version.version:
-        decision = Decision(promoted=True, sentence="is champion already; its weights did not change")
-    elif verdict.verdict != "pass":
-        registry.refuse(version.name, version.version, **entry)
-        decision = Decision(promoted=False, sentence=f"not promoted; {reason}")
-    elif run.recipe.promotion == "manual":
-        registry.challenge(version.name, version.version, **entry)
-        waiting = f"waits as challenger for `gem promote {version.name} {version.version}`; {reason}"
-        decision = Decision(promoted=False, sentence=waiting)
-    else:
-        registry.promote(version.name, version.version, expected=expected, **entry)
-        decision = Decision(promoted=True, sentence=f"promoted to champion (was {expected or 'none'}); {reason}")
+    decision = promotion.decide(Registry(run.settings), run.recipe, version, comparison.champion_version, verdict)
     report("promotion", 1.0, decision.sentence.split(";")[0])
     return decision
+
+
+def await_person(run: Run, version: Version, decision: Decision) -> Decision:
+    """Wait for an approval as long as the recipe says; where it says nothing, the decision stays as it is."""
+    if not decision.waits or not run.recipe.approval_hours:
+        return decision
+    return promotion.await_person(Registry(run.settings), version, run.recipe.approval_hours)
 
 
 def _publish(run: Run, version: Version, comparison: Comparison, verdict: GateReport) -> None:

@@ -107,8 +107,9 @@ def license_of(folder: Path) -> str | None:
         data = ModelCard.load(card).data
     except ValueError:  # no front matter, or not YAML: a card without a licence field
         return None
-    stated = data.license_name if data.license == "other" and data.license_name else data.license
-    return str(stated) if stated else None
+    named = data.get("license_name")
+    stated = named if data.license == "other" and named else data.license
+    return ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated) if stated else None
 
 
 def _check_tokenizer(folder: Path, reference: str) -> None:

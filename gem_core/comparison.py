@@ -7,19 +7,24 @@ Averages are taken over the tasks that can be compared, and say so where others 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from gem_core.comparison_words import count, in_words, verdict_in_words
+from gem_core.evaluation.assembly import MEAN
 from gem_core.gates import SHOWN_CONFIDENCE, TIE, judge
 from gem_core.recipe import Gate
 
 if TYPE_CHECKING:
-    from gem_core.evaluation.pairing import Records
+    from gem_core.evaluation.pairing import Predictions, Records
     from gem_core.evaluation.scores import Scores, TaskScore
+    from gem_core.gates import GateResult
 
-Verdict = Literal["better", "worse", "unclear", "equal", "not comparable"]
+Verdict = Literal["better", "worse", "unclear", "no interval", "equal", "not comparable"]
 Level = Literal["average", "category", "task", "part"]
+Over = Literal["items", "tasks"]
 Settings = Mapping[str, Mapping[str, Any]]
 """What was measured how: settings by their digest."""
 
@@ -53,12 +58,17 @@ class Difference(BaseModel):
     """Second minus first."""
     interval: tuple[float, float] | None = None
     """Of the difference, from paired items; None where there are no per-item records."""
+    over: Over = "items"
+    """What the interval speaks of: more items of these tasks, or (an average) other tasks like these."""
+    detectable: float | None = None
+    """The least difference that so many items show in four of five cases."""
     items: int = 0
     """Items measured of the second model."""
     limited: bool = False
     """Measured on a part of a task only."""
     verdict: Verdict
-    """Of the second model; ``unclear`` when the interval holds zero, or there is none."""
+    """Of the second model; ``unclear`` when the interval holds zero, ``no interval`` where nobody can tell how sure the
+    difference is."""
     reason: str
     """One plain sentence."""
 
@@ -93,7 +103,12 @@ class ModelComparison(BaseModel):
 
 
 def compare(
-    first: Scores, second: Scores, *, records: Records | None = None, settings: Settings | None = None
+    first: Scores,
+    second: Scores,
+    *,
+    records: Records | None = None,
+    predictions: Predictions | None = None,
+    settings: Settings | None = None,
 ) -> ModelComparison:
     """Hold the second model against the first, task by task.
 
@@ -101,25 +116,25 @@ def compare(
         first: What is compared with.
         second: What is judged.
         records: Per-item records for paired intervals (:meth:`ScoreStore.items`).
+        predictions: The same for scores that are correlations.
         settings: The settings behind the digests in the scores, to say what they were and how they differ.
     """
-    known = settings or {}
+    first, second = _opened(first), _opened(second)
     first, second = _one_read_out(first, second), _one_read_out(second, first)
+    pair = _Pair(first, second, records, predictions, settings or {})
     metrics = dict.fromkeys(metric for scores in (first, second) for metric in (*scores.metrics(), *scores.missing))
-    tasks = [_task(first, second, metric, "task", records, known) for metric in metrics if "." in metric]
+    tasks = [pair.row(metric, "task") for metric in metrics if "." in metric]
     rows = [
-        row
-        for kind in KINDS
-        for row in _kind(first, second, kind, [task for task in tasks if task.metric.startswith(kind)], records, known)
+        row for kind in KINDS for row in _kind(pair, kind, [task for task in tasks if task.metric.startswith(kind)])
     ]
     return ModelComparison(
         first=first.reference,
         second=second.reference,
         first_digest=first.model,
         second_digest=second.model,
-        sentence=_sentence(first, second, rows),
+        sentence=verdict_in_words(first, second, rows),
         rows=tuple(rows),
-        settings={task.metric: _settings_of(first, second, task.metric, known) for task in tasks},
+        settings={task.metric: pair.settings_of(task.metric) for task in tasks},
     )
 
 
@@ -128,113 +143,117 @@ def category_of(score: TaskScore) -> str:
     return CATEGORIES.get(score.metric, "other") if score.kind == "embedding" else "language"
 
 
-def _kind(
-    first: Scores, second: Scores, kind: str, tasks: list[Difference], records: Records | None, known: Settings
-) -> Iterable[Difference]:
+@dataclass(frozen=True)
+class _Pair:
+    """Two models' scores, and what is known behind them."""
+
+    first: Scores
+    second: Scores
+    records: Records | None
+    predictions: Predictions | None
+    settings: Settings
+
+    def row(self, metric: str, level: Level) -> Difference:
+        """One metric, judged as a gate without a margin would."""
+        result = self._judged(metric, "items")
+        over: Over = "items"
+        if level in ("average", "category") and result.difference is not None and result.interval is None:
+            of_tasks = self._judged(metric, "tasks")
+            result, over = (of_tasks, "tasks") if of_tasks.interval is not None else (result, over)
+        measured = self.second.measured(metric) or self.first.measured(metric)
+        row = Difference(
+            metric=metric,
+            level=level,
+            label=metric.partition(".")[2] or metric,
+            category=category_of(measured[0]) if measured else metric.partition(".")[0],
+            first=result.reference,
+            second=result.candidate,
+            difference=result.difference,
+            interval=result.interval,
+            over=over,
+            detectable=result.detectable,
+            items=sum(score.items for score in measured),
+            limited=any(score.limited for score in measured),
+            verdict=self._verdict(result),
+            reason="",
+        )
+        reason = in_words(row, SHOWN_CONFIDENCE) if row.comparable else self._why_not(metric, result.reason)
+        return row.model_copy(update={"reason": reason})
+
+    def average(self, kind: str, level: Level, label: str, tasks: list[Difference]) -> Difference:
+        """The average over some tasks."""
+        names = {task.metric.partition(".")[2] for task in tasks}
+        ours, theirs = (_only(scores, kind, names) for scores in (self.first, self.second))
+        row = replace(self, first=ours, second=theirs).row(kind, level)
+        return row.model_copy(update={"label": label, "category": tasks[0].category if level == "category" else kind})
+
+    def settings_of(self, metric: str) -> dict[str, Any]:
+        """What a task was measured by; what of both, where that differs."""
+        found = [dict(self.settings.get(score.settings, {})) for score in self._scores(metric)]
+        if len(found) == 2 and found[0] != found[1]:
+            return {"first": found[0], "second": found[1]}
+        return found[0] if found else {}
+
+    def _judged(self, metric: str, over: Over) -> GateResult:
+        level = (1.0 - SHOWN_CONFIDENCE) / 2.0
+        gate = Gate(
+            name="difference", metric=metric, against="base", at_least=0.0, test="superiority", level=level, over=over
+        )
+        report = judge(self.second, self.first, None, [gate], records=self.records, predictions=self.predictions)
+        return report.results[0]
+
+    def _verdict(self, result: GateResult) -> Verdict:
+        if result.difference is None:
+            return "not comparable"
+        if self.first.model == self.second.model:
+            return "equal"
+        if result.interval is None:
+            return "equal" if abs(result.difference) <= TIE else "no interval"
+        verdicts: dict[str, Verdict] = {"pass": "better", "fail": "worse", "inconclusive": "unclear"}
+        return verdicts[result.verdict]
+
+    def _why_not(self, metric: str, found: str) -> str:
+        """Why a metric is not compared; names the settings that differ where they are known."""
+        measured = [self.settings.get(score.settings, {}) for score in self._scores(metric)]
+        if len(measured) < 2 or measured[0] == measured[1]:
+            return found.replace("the candidate", self.second.reference).replace("the base", self.first.reference)
+        ours, theirs = measured
+        names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        return "measured differently: " + "; ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
+
+    def _scores(self, metric: str) -> tuple[TaskScore, ...]:
+        """The score of a task in either model; one or none where it is missing."""
+        return tuple(score for scores in (self.first, self.second) for score in scores.measured(metric)[:1])
+
+
+def _kind(pair: _Pair, kind: str, tasks: list[Difference]) -> Iterable[Difference]:
     """The rows of one kind: its average, its categories, their tasks, the parts of groups."""
     comparable = [task for task in tasks if task.comparable]
     if comparable:
         left_out = len(tasks) - len(comparable)
-        label = f"{kind}, average of {_count(len(comparable), 'task')}" + (
-            f" ({left_out} left out)" if left_out else ""
-        )
-        yield _average(first, second, kind, "average", label, comparable, records, known)
+        label = f"{kind}, average of {count(len(comparable), 'task')}"
+        label += f" ({left_out} left out)" if left_out else ""
+        yield pair.average(kind, "average", label, comparable)
     for category in dict.fromkeys(task.category for task in tasks):
         members = [task for task in tasks if task.category == category]
         averaged = [task for task in members if task.comparable]
-        if len(averaged) > 1 and len(averaged) < len(comparable):
-            label = f"{category}, average of {len(averaged)} tasks"
-            yield _average(first, second, kind, "category", label, averaged, records, known)
+        if 1 < len(averaged) < len(comparable):
+            yield pair.average(kind, "category", f"{category}, average of {len(averaged)} tasks", averaged)
         for task in members:
             yield task
-            for part in _parts(second, task.metric) if task.comparable else ():
-                yield _task(first, second, part, "part", records, known)
+            for part in _parts(pair.second, task.metric) if task.comparable else ():
+                yield pair.row(part, "part")
 
 
-def _average(
-    first: Scores,
-    second: Scores,
-    kind: str,
-    level: Level,
-    label: str,
-    tasks: list[Difference],
-    records: Records | None,
-    known: Settings,
-) -> Difference:
-    names = {task.metric.partition(".")[2] for task in tasks}
-    ours, theirs = (_only(scores, kind, names) for scores in (first, second))
-    row = _task(ours, theirs, kind, level, records, known)
-    return row.model_copy(update={"label": label, "category": tasks[0].category if level == "category" else kind})
-
-
-def _task(
-    first: Scores, second: Scores, metric: str, level: Level, records: Records | None, known: Settings
-) -> Difference:
-    """One row, judged as a gate without a margin would."""
-    gate = Gate(name="difference", metric=metric, against="base", at_least=0.0)
-    result = judge(second, first, None, [gate], records=records).results[0]
-    measured = second.measured(metric) or first.measured(metric)
-    verdict = _verdict(result.difference, result.interval)
-    return Difference(
-        metric=metric,
-        level=level,
-        label=metric.partition(".")[2] or metric,
-        category=category_of(measured[0]) if measured else metric.partition(".")[0],
-        first=result.reference,
-        second=result.candidate,
-        difference=result.difference,
-        interval=result.interval,
-        items=sum(score.items for score in measured),
-        limited=any(score.limited for score in measured),
-        verdict=verdict,
-        reason=_in_words(result.difference, result.interval, verdict)
-        if result.difference is not None
-        else _why_not(first, second, metric, result.reason, known),
-    )
-
-
-def _verdict(difference: float | None, interval: tuple[float, float] | None) -> Verdict:
-    if difference is None:
-        return "not comparable"
-    if interval is None:
-        return "equal" if abs(difference) <= TIE else "unclear"
-    low, high = interval
-    if low > TIE:
-        return "better"
-    if high < -TIE:
-        return "worse"
-    return "equal" if max(-low, high) <= TIE else "unclear"
-
-
-def _in_words(difference: float, interval: tuple[float, float] | None, verdict: Verdict) -> str:
-    if verdict == "equal":
-        return "no difference on any item" if interval else "no difference"
-    if interval is None:
-        return f"{difference:+.2f} points, and no per-item records to tell how sure that is"
-    numbers = f"{difference:+.2f} points ({SHOWN_CONFIDENCE:.0%} interval {interval[0]:+.2f} to {interval[1]:+.2f})"
-    return f"no clear difference: {numbers}" if verdict == "unclear" else f"{verdict}: {numbers}"
-
-
-def _why_not(first: Scores, second: Scores, metric: str, found: str, known: Settings) -> str:
-    """Why a metric is not compared; names the settings that differ where they are known."""
-    measured = [known.get(score.settings, {}) for score in _pair(first, second, metric)]
-    if len(measured) < 2 or measured[0] == measured[1]:
-        return found.replace("the candidate", second.reference).replace("the base", first.reference)
-    ours, theirs = measured
-    names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-    return "measured differently: " + "; ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
-
-
-def _settings_of(first: Scores, second: Scores, metric: str, known: Settings) -> dict[str, Any]:
-    found = [dict(known.get(score.settings, {})) for score in _pair(first, second, metric)]
-    if len(found) == 2 and found[0] != found[1]:
-        return {"first": found[0], "second": found[1]}
-    return found[0] if found else {}
-
-
-def _pair(first: Scores, second: Scores, metric: str) -> tuple[TaskScore, ...]:
-    """The score of a task in either model; one or none where it is missing."""
-    return tuple(score for scores in (first, second) for score in scores.measured(metric)[:1])
+def _opened(scores: Scores) -> Scores:
+    """The scores with the tasks of benchmarks in the place of their averages; a task counts once."""
+    benchmarks = {task.task for task in scores.tasks if task.metric == MEAN}
+    kept: dict[tuple[str | None, ...], TaskScore] = {}
+    for task in sorted(scores.tasks, key=lambda task: task.subtask_of in benchmarks):  # asked for by themselves first
+        whole = None if task.subtask_of in benchmarks else task.subtask_of
+        if task.metric != MEAN:
+            kept.setdefault((task.kind, task.task, task.read_out, whole), task.model_copy(update={"subtask_of": whole}))
+    return scores.model_copy(update={"tasks": tuple(kept.values())})
 
 
 def _one_read_out(scores: Scores, other: Scores) -> Scores:
@@ -260,23 +279,3 @@ def _parts(scores: Scores, metric: str) -> tuple[str, ...]:
     (score,) = scores.measured(metric)
     leaves = scores.leaves(score)
     return () if leaves == (score,) else tuple(f"{leaf.kind}.{leaf.task}" for leaf in leaves)
-
-
-def _sentence(first: Scores, second: Scores, rows: list[Difference]) -> str:
-    """The verdict: kind by kind, then how the single tasks went."""
-    if first.model == second.model:
-        return f"{first.reference} and {second.reference} are the same model: their content digests are equal"
-    averages = [row for row in rows if row.level == "average"]
-    if not averages:
-        return f"{first.reference} and {second.reference} cannot be compared: no task was measured equally of both"
-    said = "; ".join(f"in {row.label}, {row.reason}" for row in averages)
-    tasks = [row for row in rows if row.level == "task"]
-    counts = ((word, sum(row.verdict == word for row in tasks)) for word in ("better", "worse", "unclear", "equal"))
-    shares = ", ".join(f"{count} {word}" for word, count in counts if count)
-    refused = sum(not row.comparable for row in tasks)
-    rest = f"; {_count(refused, 'task')} cannot be compared" if refused else ""
-    return f"{second.reference} against {first.reference}: {said}. Task by task: {shares}{rest}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

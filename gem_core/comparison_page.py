@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gem_core.comparison import Difference, ModelComparison
     from gem_core.provenance import Provenance
 
-COLOURS = {"better": "#0b7a4b", "worse": "#b3261e", "unclear": "#6b6f76", "equal": "#6b6f76"}
+COLOURS = {"better": "#0b7a4b", "worse": "#b3261e", "unclear": "#6b6f76", "no interval": "#6b6f76", "equal": "#6b6f76"}
 """Of the verdicts; each is also a word in the table, so that nothing is said by colour alone."""
 ROW_INCHES = 0.28
 

@@ -198,7 +198,8 @@ def _memory(recipe: Recipe, parameters: int, trainable: int, hidden: int, layers
     states = trainable * (BYTES_FLOAT32 + ADAMW_BYTES)
     passes = 1 if recipe.objective.contrastive.rows == "none" else 2  # two views are in the graph together
     batch = math.ceil(recipe.training.batch_size / recipe.resources.workers)
-    tokens = batch * passes * (recipe.data.max_length + recipe.special_tokens.count)
+    rows = min(batch * passes, recipe.training.rows_at_once or batch * passes)
+    tokens = rows * (recipe.data.max_length + recipe.special_tokens.count)
     gpu = recipe.training.precision == "auto" and recipe.resources.gpus_per_worker > 0
     times = 1 if gpu or recipe.training.precision == "bfloat16" else 2
     kept = (

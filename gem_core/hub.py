@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gem_core.base_checks import license_of
 from gem_core.errors import GemError
 from gem_core.identity import CONTENT_SUFFIXES
 
@@ -95,18 +96,16 @@ def data_license(name: str, commit: str) -> str | None:
 
     A licence decides nothing in a run, so a card that cannot be had is a warning, not an end.
     """
-    from huggingface_hub import DatasetCard, hf_hub_download
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
         with _explained(name, commit, kind="data set"):
-            card = DatasetCard.load(hf_hub_download(name, "README.md", repo_type="dataset", revision=commit))
-    except (GemError, EntryNotFoundError, ValueError) as error:  # no card, or one that is not YAML
+            card = hf_hub_download(name, "README.md", repo_type="dataset", revision=commit)
+    except (GemError, EntryNotFoundError) as error:
         log.warning("the licence of %s is not known: %s", name, str(error).split("\n")[0])
         return None
-    stated = card.data.license
-    named = getattr(card.data, "license_name", None) if stated == "other" else None
-    return ", ".join(stated) if isinstance(stated, list) else named or stated
+    return license_of(Path(card).parent)
 
 
 def _link(snapshot: Path, folder: Path) -> None:

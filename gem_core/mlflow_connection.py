@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class UnavailableError(GemError):
+    """The store or its server does not answer at the moment; the same question may be answered later."""
+
+
 SERVER_TIMEOUT = 10.0
 """Seconds a tracking server has to answer the first question; later ones are retried by MLflow for minutes."""
 
@@ -47,7 +52,7 @@ def connect(uri: str) -> MlflowClient:
         try:
             requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT)
         except requests.RequestException as error:
-            raise GemError(
+            raise UnavailableError(
                 f"no MLflow server answers at {printable(uri)}: start it, or correct MLFLOW_TRACKING_URI"
             ) from error
     with explained(uri):
@@ -83,9 +88,25 @@ def explained(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         reason = str(error).strip().split("\n")[0][:300]
+        if _passing(error):
+            raise UnavailableError(f"MLflow at {printable(uri)} does not answer: {reason} (start it again)") from error
         raise GemError(
             f"MLflow at {printable(uri)} refuses: {reason} (check MLFLOW_TRACKING_URI and its state)"
         ) from error
+
+
+def _passing(error: Exception) -> bool:
+    """Whether a server or database is out of reach or overloaded, and not the question wrong.
+
+    MLflow's client says "failed with exception" where no answer came at all, and gives 5xx answers their status.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    if isinstance(error, MlflowException):
+        unanswered = "failed with exception" in str(error) or "failed with timeout" in str(error)
+        return unanswered or error.error_code == "TEMPORARILY_UNAVAILABLE" or "error code 50" in str(error)
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 def all_pages(query: Callable[[str | None], PagedList[T]]) -> list[T]:

@@ -10,110 +10,40 @@ is a server: then all who promote have to share that folder.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
 
 from gem_core.errors import GemError
+from gem_core.promotion_log import (
+    ALIAS_ACTIONS,
+    CHAMPION_ACTIONS,
+    MOVE_TAG,
+    REASON_CHARACTERS,
+    Action,
+    broken_link,
+    last_of,
+    read_log,
+    reigns,
+)
+from gem_core.promotion_log import Move as Move
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
 
-CHAMPION, CHALLENGER = "champion", "challenger"
-MOVE_TAG = "gem.move."
+CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
 DONE_TAG = "gem.moves_done"
 LOCK_SECONDS = 120.0
 
-Action = Literal["register", "challenge", "promote", "refuse", "rollback", "outside"]
-CHAMPION_ACTIONS = ("promote", "rollback", "outside")
-
-
-class Move(BaseModel):
-    """One entry of the log."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    number: int
-    """From 1, without gaps."""
-    action: Action
-    """``outside``: the alias was moved by other means than this program, and found so."""
-    version: str | None
-    """The version it is about."""
-    from_version: str | None
-    """The champion before."""
-    to_version: str | None
-    """The champion after; the same as before unless the action moves it."""
-    who: str
-    """User or program."""
-    when: datetime
-    """In UTC."""
-    reason: str
-    """A sentence."""
-    report: dict[str, Any] | None = None
-    """The gate report behind it."""
-    previous: str
-    """Hash of the entry before; empty for the first."""
-    hash: str = ""
-    """Over everything above."""
-
-    def sealed(self) -> Move:
-        """The entry with its hash."""
-        return self.model_copy(update={"hash": self.content_hash()})
-
-    def content_hash(self) -> str:
-        """64 hex digits over all fields but the hash itself."""
-        content = self.model_dump(mode="json", exclude={"hash"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def read_log(tags: Mapping[str, str]) -> list[Move]:
-    """The moves among a registered model's tags, in order."""
-    keys = sorted(key for key in tags if key.startswith(MOVE_TAG))
-    return [Move.model_validate_json(tags[key]) for key in keys]
-
-
-def broken_link(moves: Sequence[Move]) -> str | None:
-    """What is wrong with a log, in a sentence; None when every entry is whole and follows the one before."""
-    before = ""
-    for number, move in enumerate(moves, start=1):
-        if move.number != number:
-            return f"move {number} is missing"
-        if move.content_hash() != move.hash:
-            return f"move {number} was changed after it was written"
-        if move.previous != before:
-            return f"move {number} does not follow move {number - 1}"
-        before = move.hash
-    return None
-
-
-def reigns(moves: Sequence[Move]) -> list[str]:
-    """The champions that a rollback can go back through, the present one last: what was rolled back is gone.
-
-    >>> def move(action, to): return Move(number=1, action=action, version=to, from_version=None, to_version=to,
-    ...     who="a", when=datetime.now(UTC), reason="", previous="")
-    >>> reigns([move("promote", "1"), move("promote", "2"), move("rollback", "1"), move("promote", "3")])
-    ['1', '3']
-    """
-    stack: list[str] = []
-    for move in moves:
-        if move.action not in CHAMPION_ACTIONS or move.to_version is None:
-            continue
-        if move.action == "rollback" and move.to_version in stack:
-            del stack[stack.index(move.to_version) + 1 :]
-        elif not stack or stack[-1] != move.to_version:
-            stack.append(move.to_version)
-    return stack
+Report = dict[str, Any] | None
 
 
 class Championship:
@@ -124,32 +54,46 @@ class Championship:
         self._name = name
         self._lock = lock
         self._moves: list[Move] = []
-        self._champion: str | None = None
-        self._challenger: str | None = None
+        self._aliases: dict[str, str] = {}
+        self._finished: Move | None = None
 
     def history(self) -> list[Move]:
         """The log, oldest first."""
         return read_log(self._client.get_registered_model(self._name).tags)
 
-    def note(
-        self, action: Literal["register", "refuse"], version: str, who: str, reason: str, report: dict[str, Any] | None
-    ) -> Move:
-        """Log something that moves no alias; the same entry for the same version is logged once for ``register``."""
+    def note(self, action: Literal["register", "refuse"], version: str, who: str, reason: str, report: Report) -> Move:
+        """Log something that moves no alias. Said again, it is logged once: by a retry, or a rerun."""
         with self._held():
-            if action == "register":
-                for move in self._moves:
-                    if move.action == "register" and move.version == version:
-                        return move
+            same = last_of(self._moves, ("register",) if action == "register" else (*ALIAS_ACTIONS, "refuse"), version)
+            again = same is not None and (action == "register" or (same.report, same.reason) == (report, reason))
+            if same is not None and same.action == action and again:
+                return same
             return self._append(action, version, self._champion, who, reason, report)
 
-    def challenge(self, version: str, who: str, reason: str, report: dict[str, Any] | None) -> Move:
-        """Name a version challenger: it has passed its gates and waits for a person."""
-        with self._held():
-            move = self._append("challenge", version, self._champion, who, reason, report)
-            self._client.set_registered_model_alias(self._name, CHALLENGER, version)
-            return move
+    def present(
+        self,
+        action: Literal["challenge", "shadow"],
+        version: str,
+        expected: str | None,
+        who: str,
+        reason: str,
+        report: Report,
+    ) -> Move:
+        """Let a version wait for a person (``challenger``), or run beside the champion (``shadow``).
 
-    def promote(self, version: str, expected: str | None, who: str, reason: str, report: dict[str, Any] | None) -> Move:
+        Raises:
+            GemError: The champion is another by now than the one it was judged against.
+        """
+        with self._held():
+            self._insist(version, expected)
+            same = last_of(self._moves, (*ALIAS_ACTIONS, "refuse"), version)
+            alias = CHALLENGER if action == "challenge" else SHADOW
+            again = same is not None and (same.action, same.report, same.from_version) == (action, report, expected)
+            if same is not None and again and self._aliases.get(alias) == version:
+                return same
+            return self._move(action, version, self._champion, who, reason, report)
+
+    def promote(self, version: str, expected: str | None, who: str, reason: str, report: Report) -> Move:
         """Make a version champion if the champion is still the expected one.
 
         Asking again for what has just been done (a retry after a crash) returns the move that did it.
@@ -158,17 +102,39 @@ class Championship:
             GemError: The champion is another by now, or the version already is the expected champion.
         """
         with self._held():
-            last = next((move for move in reversed(self._moves) if move.action in CHAMPION_ACTIONS), None)
+            last = last_of(self._moves, CHAMPION_ACTIONS)
             if self._champion == version:
                 if last is not None and last.action == "promote" and last.from_version == expected:
                     return last
                 raise GemError(f"version {version} of {self._name} already is its champion: nothing to promote")
-            if self._champion != expected:
-                raise GemError(
-                    f"the champion of {self._name} is {_spoken(self._champion)} by now, not {_spoken(expected)}: "
-                    f"version {version} was not promoted; compare it with the new champion first"
-                )
-            return self._move("promote", version, who, reason, report)
+            self._insist(version, expected)
+            return self._move("promote", version, version, who, reason, report)
+
+    def approve(self, version: str, who: str, reason: str) -> Move:
+        """Make the challenger champion, if the champion is still the one it was judged against.
+
+        Raises:
+            GemError: The version does not wait for an approval, or the champion is another by now.
+        """
+        with self._held():
+            last = last_of(self._moves, CHAMPION_ACTIONS)
+            if self._champion == version and last is not None and last.action == "approve":
+                return last
+            waiting = self._waiting(version)
+            self._insist(version, waiting.from_version)
+            return self._move("approve", version, version, who, reason, waiting.report)
+
+    def decline(self, version: str, who: str, reason: str) -> Move:
+        """Take a waiting challenger out of the running.
+
+        Raises:
+            GemError: The version does not wait for an approval.
+        """
+        with self._held():
+            same = last_of(self._moves, (*ALIAS_ACTIONS, "refuse"), version)
+            if same is not None and same.action == "decline":
+                return same
+            return self._move("decline", version, self._champion, who, reason, self._waiting(version).report)
 
     def rollback(self, who: str, reason: str, to: str | None) -> Move:
         """Make the champion before the present one, or a named version, champion again.
@@ -177,6 +143,9 @@ class Championship:
             GemError: Nothing to go back to, or the named version already is champion.
         """
         with self._held():
+            done = self._finished
+            if done is not None and done.action == "rollback" and to in (None, done.to_version):
+                return done  # what is asked for again after a crash: once more would go one champion too far
             stack = reigns(self._moves)
             if to is None and len(stack) < 2:
                 raise GemError(
@@ -186,7 +155,7 @@ class Championship:
             target = to or stack[-2]
             if target == self._champion:
                 raise GemError(f"version {target} of {self._name} already is its champion: nothing to roll back")
-            return self._move("rollback", target, who, reason, None)
+            return self._move("rollback", target, target, who, reason, None)
 
     def repair(self) -> None:
         """Finish a move that a crash left half done."""
@@ -217,45 +186,62 @@ class Championship:
                 "see what it waits for"
             ) from error
 
+    @property
+    def _champion(self) -> str | None:
+        return self._aliases.get(CHAMPION)
+
+    def _insist(self, version: str, expected: str | None) -> None:
+        if self._champion != expected:
+            raise GemError(
+                f"the champion of {self._name} is {_spoken(self._champion)} by now, not {_spoken(expected)}: "
+                f"version {version} was not promoted; compare it with the new champion first"
+            )
+
+    def _waiting(self, version: str) -> Move:
+        """The move by which a version came to wait for a person."""
+        move = last_of(self._moves, ("challenge",), version)
+        if move is None or self._aliases.get(CHALLENGER) != version:
+            waits = self._aliases.get(CHALLENGER)
+            raise GemError(
+                f"version {version} of {self._name} does not wait for an approval: "
+                + (f"version {waits} does" if waits else "nothing does (gem promote needs none)")
+            )
+        return move
+
     def _read(self) -> None:
         model = self._client.get_registered_model(self._name)
-        aliases = {alias: str(version) for alias, version in model.aliases.items()}
+        self._aliases = {alias: str(version) for alias, version in model.aliases.items()}
         self._moves = read_log(model.tags)
-        self._champion, self._challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER)
+        self._finished = None
         self._settle(int(model.tags.get(DONE_TAG, "0")))
 
     def _settle(self, done: int) -> None:
-        """Bring alias and log together again."""
-        last = next((move for move in reversed(self._moves) if move.action in CHAMPION_ACTIONS), None)
+        """Bring aliases and log together again."""
+        last = last_of(self._moves, CHAMPION_ACTIONS)
         logged = last.to_version if last else None
-        unfinished = last is not None and last.number > done
-        if last is not None and unfinished and self._champion in (last.from_version, logged):
-            logger.warning("finishing move %d of %s, which was interrupted", last.number, self._name)
-            self._point_champion(logged)
-            self._mark_done(last)
+        latest = last_of(self._moves, ALIAS_ACTIONS)
+        if latest is not None and latest.number > done and self._champion in (latest.from_version, latest.to_version):
+            logger.warning("finishing move %d of %s, which was interrupted", latest.number, self._name)
+            self._finish(latest)
+            self._finished = latest
         elif self._champion != logged:
             reason = f"found the alias on {_spoken(self._champion)}, not on {_spoken(logged)}"
-            move = self._append("outside", self._champion, self._champion, "unknown", reason, None)
-            self._mark_done(move)
+            self._mark_done(self._append("outside", self._champion, self._champion, "unknown", reason, None))
 
-    def _move(
-        self, action: Literal["promote", "rollback"], to: str, who: str, reason: str, report: dict[str, Any] | None
-    ) -> Move:
-        move = self._append(action, to, to, who, reason, report)
-        self._point_champion(to)
-        self._mark_done(move)
+    def _move(self, action: Action, version: str, champion: str | None, who: str, reason: str, report: Report) -> Move:
+        move = self._append(action, version, champion, who, reason, report)
+        self._finish(move)
         return move
 
     def _append(
-        self, action: Action, version: str | None, to: str | None, who: str, reason: str, report: dict[str, Any] | None
+        self, action: Action, version: str | None, to: str | None, who: str, reason: str, report: Report
     ) -> Move:
         broken = broken_link(self._moves)
         if broken is not None:
             raise GemError(
                 f"the log of {self._name} is damaged ({broken}): nothing is moved until a person has looked at it"
             )
-        before = self._moves[-1].hash if self._moves else ""
-        last = next((move for move in reversed(self._moves) if move.action in CHAMPION_ACTIONS), None)
+        last = last_of(self._moves, CHAMPION_ACTIONS)
         move = Move(
             number=len(self._moves) + 1,
             action=action,
@@ -264,20 +250,33 @@ class Championship:
             to_version=to,
             who=who,
             when=datetime.now(UTC),
-            reason=reason,
+            reason=reason if len(reason) <= REASON_CHARACTERS else f"{reason[: REASON_CHARACTERS - 1]}…",
             report=report,
-            previous=before,
+            previous=self._moves[-1].hash if self._moves else "",
         ).sealed()
         self._client.set_registered_model_tag(self._name, f"{MOVE_TAG}{move.number:06d}", move.model_dump_json())
         self._moves.append(move)
         return move
 
-    def _point_champion(self, to: str | None) -> None:
-        if to is not None:
-            self._client.set_registered_model_alias(self._name, CHAMPION, to)
-        if to is not None and self._challenger == to:
-            self._client.delete_registered_model_alias(self._name, CHALLENGER)
-        self._champion = to
+    def _finish(self, move: Move) -> None:
+        """What follows a logged move, as often as it is asked for: the aliases, then the mark that it is done."""
+        if move.action in CHAMPION_ACTIONS and move.to_version is not None:
+            self._point(CHAMPION, move.to_version)
+        if move.action in ("challenge", "shadow"):
+            self._point(CHALLENGER if move.action == "challenge" else SHADOW, move.version)
+        else:
+            for alias in (CHALLENGER, SHADOW):
+                if self._aliases.get(alias) == move.version:
+                    self._point(alias, None)
+        self._mark_done(move)
+
+    def _point(self, alias: str, to: str | None) -> None:
+        if to is None:
+            self._client.delete_registered_model_alias(self._name, alias)
+            self._aliases.pop(alias, None)
+        else:
+            self._client.set_registered_model_alias(self._name, alias, to)
+            self._aliases[alias] = to
 
     def _mark_done(self, move: Move) -> None:
         self._client.set_registered_model_tag(self._name, DONE_TAG, str(move.number))

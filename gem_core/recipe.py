@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from gem_core.recipe_evaluation import EmbeddingEvaluation, Evaluation, LanguageEvaluation
 from gem_core.recipe_gates import Gate
 from gem_core.recipe_method import Adaptation, Contrastive, Data, Objective, SpecialTokens, TextSource, Training
 from gem_core.recipe_section import PositiveInt, Section
@@ -42,52 +43,6 @@ class BaseModelSource(Section):
     """A hub id (``meta-llama/Llama-3.2-1B``), ``s3://bucket/prefix``, a folder, or ``sandbox:SEED``."""
     revision: str | None = None
     """A hub commit, tag or branch; a branch is resolved to the commit it names when the run starts."""
-
-
-class EmbeddingEvaluation(Section):
-    """MTEB tasks."""
-
-    tasks: tuple[str, ...] = ()
-    """mteb task names, or ``Sandbox...`` tasks."""
-    languages: tuple[str, ...] = ("eng",)
-    """Subsets of multilingual tasks, as ISO 639-3 codes."""
-    batch_size: PositiveInt = 64
-    """Texts a batch; recorded, since scores move with it."""
-    max_length: PositiveInt = 512
-    """Tokens a text; longer ones are cut."""
-
-
-class LanguageEvaluation(Section):
-    """lm-eval tasks."""
-
-    tasks: tuple[str, ...] = ()
-    """lm-eval task or group names."""
-    fewshot: int | None = Field(default=None, ge=0)
-    """Examples in the prompt; each task's own default when unset."""
-    limit: PositiveInt | None = None
-    """Questions a task: a quick look, marked as such in every report."""
-    batch_size: PositiveInt = 32
-    """Requests a batch."""
-
-
-class Evaluation(Section):
-    """How base, candidate and champion are measured: all three with these same settings."""
-
-    sandbox: int | None = Field(default=None, ge=0)
-    """Seed of the sandbox world whose tasks are offered besides the libraries' own."""
-    embedding: EmbeddingEvaluation = EmbeddingEvaluation()
-    """Embedding tasks."""
-    language: LanguageEvaluation = LanguageEvaluation()
-    """Language tasks."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the measured model; fixed, because scores move with it."""
-
-    @model_validator(mode="after")
-    def _sandbox_tasks_need_a_world(self) -> Self:
-        names = [*self.embedding.tasks, *self.language.tasks]
-        if self.sandbox is None and any(name.lower().startswith("sandbox") for name in names):
-            raise ValueError("sandbox tasks need evaluation.sandbox, the seed of their world")
-        return self
 
 
 class Resources(Section):

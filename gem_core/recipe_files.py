@@ -106,7 +106,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """The keys allowed at a place of the schema."""
     section: type[BaseModel] = Recipe
     for key in location:
-        if isinstance(key, str):
+        if isinstance(key, str) and key in section.model_fields:  # not so for the keys of a mapping
             annotation = section.model_fields[key].annotation
             candidates = [annotation, *get_args(annotation)]
             section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))

@@ -60,26 +60,31 @@ def _section(path: str, section: Schema, definitions: Schema) -> Iterator[str]:
 
 
 def _path_below(path: str, key: str, field: Schema) -> str:
-    """The path of the section that a field holds, ending in ``[]`` where it holds a list of them; empty for a value."""
+    """The path of the section that a field holds; empty for a value.
+
+    It ends in ``[]`` where the field holds a list of such sections, in ``.NAME`` where it holds them by name.
+    """
     if not _reference(field):
         return ""
-    return f"{path}.{key}".removeprefix(".") + ("[]" if "items" in field else "")
+    several = "[]" if "items" in field else ".NAME" if "additionalProperties" in field else ""
+    return f"{path}.{key}".removeprefix(".") + several
 
 
 def _reference(field: Schema) -> str:
-    """The name of the definition that a field, or each item of its list, refers to; empty for a plain value."""
-    target: str = field.get("items", field).get("$ref", "")
+    """The name of the definition that a field, or each item of its list or mapping, refers to; empty for a value."""
+    one: Schema = field.get("items") or field.get("additionalProperties") or field
+    target: str = one.get("$ref", "")
     return target.rsplit("/", 1)[-1]
 
 
 def _default(field: Schema) -> str:
     """A section's own defaults stand in its table."""
-    return "" if isinstance(field["default"], dict) else f"`{json.dumps(field['default'])}`"
+    return "" if isinstance(field.get("default", {}), dict) else f"`{json.dumps(field['default'])}`"
 
 
 def _anchor(path: str) -> str:
     """The link to a section's heading, as Markdown viewers derive it."""
-    return "".join(letter for letter in path if letter.isalnum() or letter in "_-")
+    return "".join(letter for letter in path.lower() if letter.isalnum() or letter in "_-")
 
 
 def _allowed(field: Schema) -> str:

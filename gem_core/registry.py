@@ -2,13 +2,11 @@
 
 A version's files are the artifact folder ``model/`` of its MLflow run. They are stored and checked before the version
 is created, and the version with all its tags is created in one call, so that nothing is ever half registered; doing it
-again finds what is there. Moving the champion is in :mod:`gem_core.promotion`.
+again finds what is there. Moving the champion is in :mod:`gem_core.registry_promotions`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from gem_core import model_files, versions
 from gem_core.errors import GemError
-from gem_core.mlflow_connection import all_pages, connect, explained, sqlite_file
-from gem_core.promotion import CHAMPION, Championship, Move
+from gem_core.mlflow_connection import all_pages, connect, explained
+from gem_core.promotion import CHAMPION
 from gem_core.recipe import NAME_PATTERN
+from gem_core.registry_promotions import Promotions
 from gem_core.versions import Family, Version, family_of, parse_reference, tag_text, tags_of, version_of
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from gem_core.settings import Settings
 
 
-class Registry:
+class Registry(Promotions):
     """The model registry. Constructing it calls nobody."""
 
     def __init__(self, settings: Settings) -> None:
@@ -88,12 +87,6 @@ class Registry:
         if all(model.name != name for model in self.models()):
             return None
         return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
-
-    def history(self, name: str) -> list[Move]:
-        """Every move, refusal and rollback of a model, oldest first."""
-        self._model(name)
-        with explained(self.uri):
-            return self._championship(name).history()
 
     def download_uri(self, reference: str) -> Path:
         """The folder behind ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
@@ -185,73 +178,11 @@ class Registry:
             self.client.log_text(found.run_id, card, f"{found.source.rpartition('/')[2]}/README.md")
             self.client.update_model_version(name, found.version, description=model_files.description(card))
 
-    def promote(
-        self,
-        name: str,
-        version: str,
-        *,
-        expected: str | None,
-        who: str,
-        reason: str,
-        report: Mapping[str, Any] | None = None,
-    ) -> Move:
-        """Make a version champion, if the champion is still the one it was compared with.
-
-        Args:
-            name: The registered model.
-            version: Number or alias of the version.
-            expected: The champion's version number as the decision saw it; None when there was none.
-            who: The user or program that decides.
-            reason: A sentence for the log.
-            report: The gate report behind it.
-
-        Raises:
-            GemError: The champion is another by now, or no such version.
-        """
-        number = self.get(name, version).version
-        with explained(self.uri):
-            return self._championship(name).promote(number, expected, who, reason, _plain(report))
-
-    def challenge(
-        self, name: str, version: str, *, who: str, reason: str, report: Mapping[str, Any] | None = None
-    ) -> Move:
-        """Name a version challenger: it passed its gates and waits for ``gem promote``."""
-        number = self.get(name, version).version
-        with explained(self.uri):
-            return self._championship(name).challenge(number, who, reason, _plain(report))
-
-    def refuse(
-        self, name: str, version: str, *, who: str, reason: str, report: Mapping[str, Any] | None = None
-    ) -> Move:
-        """Log that a version was not promoted, and why."""
-        number = self.get(name, version).version
-        with explained(self.uri):
-            return self._championship(name).note("refuse", number, who, reason, _plain(report))
-
-    def rollback(self, name: str, *, who: str, reason: str, to: str | None = None) -> Move:
-        """Make the champion before the present one champion again, or the version (number or alias) ``to``."""
-        self._model(name)
-        number = None if to is None else self.get(name, to).version
-        with explained(self.uri):
-            return self._championship(name).rollback(who, reason, number)
-
-    def repair(self, name: str) -> None:
-        """Finish a promotion that a crash left half done."""
-        self._model(name)
-        with explained(self.uri):
-            self._championship(name).repair()
-
     def _tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         number = self.get(name, version).version
         with explained(self.uri):
             for key, value in tags.items():
                 self.client.set_model_version_tag(name, number, key, value)
-
-    def _championship(self, name: str) -> Championship:
-        database = sqlite_file(self.uri)
-        place = database.parent if database else self._settings.home
-        lock = hashlib.sha256(f"{database or self.uri}\n{name}".encode()).hexdigest()[:16]
-        return Championship(self.client, name, place / "locks" / f"{lock}.lock")
 
     def _model(self, name: str) -> RegisteredModel:
         from mlflow.exceptions import MlflowException
@@ -280,7 +211,3 @@ class Registry:
 
     def _by_digest(self, name: str, digest: str) -> Version | None:
         return next((version for version in self.versions(name) if version.digest == digest), None)
-
-
-def _plain(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if report is None else json.loads(tag_text(report))

@@ -1,7 +1,7 @@
 """One training step's losses and gradients: what is run for which objective, and in which calls.
 
 Work of no weight is not done: a step with a = 0 runs no views, one with a = 1 and no ``keep_language`` nothing else,
-and in lossless mode raw rows, from which nothing can be learnt, are never run.
+and in lossless mode raw rows and the prefixes' own tokens, from which nothing can be learnt, have no loss.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gem_core import data_parallel, gradient_cache
-from gem_core.attention_mask import Mask, for_network, visible
+from gem_core import data_parallel, frozen_prefix, gradient_cache
+from gem_core.attention_mask import for_network, visible
 from gem_core.batches import length_buckets, padded, share
 from gem_core.network import adapter_off, causal_lm, hidden_states, output_layer
 from gem_core.objectives import contrastive_loss, divergence, next_token_loss
 from gem_core.precision import computing
-from gem_core.read_out import special_states, view_mask
+from gem_core.read_out import special_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,10 @@ class Call:
     """Tokens before the special tokens, [B]."""
     indices: list[int]
     """Which sequences of the global batch these are."""
-    hidden: Tensor | None
+    hidden: Tensor | None = None
     """Tokens that no other sees, [B, L]."""
+    suffixes: bool = False
+    """Whether a row goes on behind its special tokens."""
 
 
 class StepRunner:
@@ -103,28 +105,28 @@ class StepRunner:
                 nothing = np.zeros(0, dtype=np.bool_)
                 dropped = padded([nothing if s.hidden is None else s.hidden for s in part], filler=0)[0]
                 hidden = torch.from_numpy(dropped).to(device).bool()
-            calls.append(Call(ids, lengths, prefix, [sequence.index for sequence in part], hidden))
+            suffixes = any(len(sequence) > sequence.prefix + self._model.k for sequence in part)
+            calls.append(Call(ids, lengths, prefix, [sequence.index for sequence in part], hidden, suffixes))
         return calls
 
     def _language(self, batch: Batch, weights: Weights, losses: Losses) -> None:
         """Next-token loss of raw and special rows, and the divergence from the base on raw rows."""
-        k = self._model.k
-        raw = () if self._model.lossless else batch.raw
+        k, lossless = self._model.k, self._model.lossless
+        raw = () if lossless else batch.raw
         raw_count = sum(max(0, len(sequence) - 1) for sequence in raw)
-        count = raw_count + sum(len(sequence) - 1 - k for sequence in batch.special)
+        count = raw_count + sum(len(s) - k - (s.prefix if lossless else 1) for s in batch.special)
         if weights.next_token > 0:
             for call in self._calls(batch.special):
-                predicted = _predicted(call, k)
-                states = self._states(call, self._gem_mask(call))
                 losses.tokens += int(call.lengths.sum())
-                loss = self._next_token(states, call, predicted)
+                rows, states = self._special(call)
+                loss = self._next_token(states, rows, _predicted(rows, k, suffix_alone=lossless))
                 losses.next_token += loss.item() / count
                 (weights.next_token / count * loss).backward()
         calls = self._calls(raw)
         base_states = self._base_states(calls) if weights.divergence > 0 else []
         for number, call in enumerate(calls):
             predicted = _predicted(call, 0)
-            states = self._states(call, None)
+            states = hidden_states(self._network, call.ids)
             losses.tokens += int(call.lengths.sum())
             total = states.new_zeros((), dtype=torch.float32)
             if weights.next_token > 0:
@@ -146,7 +148,8 @@ class StepRunner:
         same = torch.from_numpy(batch.same).to(self._model.device)
 
         def embed(call: Call) -> Tensor:
-            return special_states(self._states(call, self._view_mask(call)), call.lengths, k, pooling).float()
+            rows, states = self._special(call)
+            return special_states(states, rows.lengths, k, pooling).float()
 
         def loss(own: Tensor) -> Tensor:
             whole = data_parallel.gather_rows(own, indices, counts)
@@ -161,8 +164,21 @@ class StepRunner:
         losses.contrastive += value / weight if self._rank == 0 else 0.0
         losses.tokens += sum(int(call.lengths.sum()) for call in calls)
 
-    def _states(self, call: Call, mask: Mask | None) -> Tensor:
-        return hidden_states(self._network, call.ids, mask)
+    def _special(self, call: Call) -> tuple[Call, Tensor]:
+        """Rows with special tokens and their last-layer states, without prefixes where those need no gradient."""
+        k, blind, bottleneck = self._model.k, self._model.blind, self._objective.bottleneck
+        if frozen_prefix.applies(self._network):
+            states, ids, lengths = frozen_prefix.tail_states(
+                self._network, call.ids, call.prefix, call.lengths, k, self._mask_dtype,
+                blind=blind, bottleneck=bottleneck, hidden=call.hidden,
+            )  # fmt: skip
+            return Call(ids, lengths, torch.zeros_like(call.prefix), call.indices), states
+        mask = None  # where the rows are plain causal: the views of one special token, or the control
+        if (blind and k > 1) or (bottleneck and call.suffixes) or call.hidden is not None:
+            width = call.ids.shape[1]
+            seen = visible(call.prefix, call.lengths, k, width, blind=blind, bottleneck=bottleneck, hidden=call.hidden)
+            mask = for_network(causal_lm(self._network).config, seen, self._mask_dtype)
+        return call, hidden_states(self._network, call.ids, mask)
 
     def _next_token(self, states: Tensor, call: Call, predicted: Tensor) -> Tensor:
         head = output_layer(self._network)
@@ -176,23 +192,6 @@ class StepRunner:
         with torch.no_grad(), adapter_off(self._network):
             return [hidden_states(self._network, call.ids)[:, :-1][_predicted(call, 0)] for call in calls]
 
-    def _gem_mask(self, call: Call) -> Mask | None:
-        k, blind, bottleneck = self._model.k, self._model.blind, self._objective.bottleneck
-        if not bottleneck and (k == 1 or not blind):  # the control: plain causal
-            return None
-        seen = visible(call.prefix, call.lengths, k, call.ids.shape[1], blind=blind, bottleneck=bottleneck)
-        return for_network(self._config, seen, self._mask_dtype)
-
-    def _view_mask(self, call: Call) -> Mask | None:
-        width, blind = call.ids.shape[1], self._model.blind
-        return view_mask(
-            self._config, call.lengths, self._model.k, width, self._mask_dtype, blind=blind, hidden=call.hidden
-        )
-
-    @property
-    def _config(self) -> object:
-        return causal_lm(self._network).config
-
     @property
     def _vocabulary(self) -> int:
         return int(causal_lm(self._network).get_input_embeddings().weight.shape[0])
@@ -202,12 +201,12 @@ class StepRunner:
         return self._autocast or torch.float32
 
 
-def _predicted(call: Call, count: int) -> Tensor:
+def _predicted(call: Call, count: int, *, suffix_alone: bool = False) -> Tensor:
     """Which tokens of columns 1..L-1 are predicted, [B, L-1]: all but pads and ``count`` special tokens.
 
-    The slot of the last special token predicts the first suffix token.
+    The slot of the last special token predicts the first suffix token. With ``suffix_alone`` no prefix is predicted.
     """
     column = torch.arange(1, call.ids.shape[1], device=call.ids.device)
     prefix = call.prefix[:, None]
-    special = (column >= prefix) & (column < prefix + count)
+    special = (column >= (0 if suffix_alone else prefix)) & (column < prefix + count)
     return (column < call.lengths[:, None]) & ~special

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 DIGEST, LINEAGE, SCORES, BASELINE, VERDICT, REPORT = (
     f"gem.{name}" for name in ("digest", "lineage", "scores", "baseline", "verdict", "report")
 )
-REFERENCE = re.compile(r"models:/([^/@]+)(?:/(\d+|latest)|@([^/@]+))")
+
+ALIAS = r"(?!(?:latest|v\d+)$)[a-z][a-z0-9_-]{0,62}"
+"""An alias that gem reads. MLflow takes ``1`` and ``Champion`` too: the one reads as a version, the other as a champion
+that it is not."""
+REFERENCE = re.compile(rf"models:/([^/@]+)(?:/(\d+|latest)|@({ALIAS}))")
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ def version_of(item: ModelVersion, model: RegisteredModel) -> Version:
         name=item.name,
         version=number,
         digest=tags.get(DIGEST, ""),
-        aliases=tuple(sorted(alias for alias, version in model.aliases.items() if str(version) == number)),
+        aliases=tuple(
+            sorted(alias for alias, v in model.aliases.items() if str(v) == number and re.fullmatch(ALIAS, alias))
+        ),
         run_id=item.run_id or "",
         created=_time(item.creation_timestamp),
         source=item.source,

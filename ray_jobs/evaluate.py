@@ -28,7 +28,9 @@ def main() -> None:
         def progress(text: str, share: float, *, number: int = number, reference: str = model.reference) -> None:
             entry.say(Progress(text=f"{reference}: {text}", share=(number + share) / len(job.models)))
 
-        scores[model.reference] = evaluate(model.folder, model.reference, job.evaluation, settings, progress=progress)
+        scores[model.reference] = evaluate(
+            model.folder, model.reference, job.evaluation, settings, digest=model.digest, progress=progress
+        )
     Evaluated(scores=scores).write(EvaluateJob.result_path(path))
 
 

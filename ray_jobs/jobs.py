@@ -99,6 +99,8 @@ class ModelToScore(BaseModel):
 
     folder: Path
     reference: str
+    digest: str | None = None
+    """Its content digest; a folder that has another is refused."""
 
 
 class EvaluateJob(_File):

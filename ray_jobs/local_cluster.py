@@ -86,6 +86,7 @@ def _read(folder: Path) -> Head | None:
 def _start(folder: Path, last: Head | None) -> Head:
     _clear(folder)
     if last:
+        _end_orphans(last)
         _clear(Path(last.folder))
     root = folder
     if len(f"{root}{LONGEST_SOCKET}") > SOCKET_PATH_LIMIT:
@@ -130,6 +131,16 @@ def _stop(head: Head) -> None:
             process.wait(STOP_SECONDS)
     if Path(head.folder).name.startswith(TEMPORARY):
         _clear(Path(head.folder))
+
+
+def _end_orphans(head: Head) -> None:
+    """End what a killed head left behind: Ray's agents try for a minute to tell it that they end."""
+    if psutil.pid_exists(head.pid):  # another process by now: no session of ours has its number
+        return
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getsid(process.pid) == head.pid:
+                process.kill()
 
 
 def _clear(root: Path) -> None:

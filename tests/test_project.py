@@ -112,7 +112,9 @@ def test_every_make_command_of_a_page_exists(page: Path) -> None:
 def test_every_gem_command_of_a_page_exists(page: Path) -> None:
     commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     known = set(re.findall(r"^#+ `gem (.+)`$", commands, flags=re.MULTILINE))
-    said = re.findall(r"(?:^|[`\s])gem ([a-z]+(?: (?:list|show|validate)\b)?)", code(page.read_text(encoding="utf-8")))
+    said = re.findall(
+        r"(?:^|[`\s])gem ([a-z]+(?:-[a-z]+)*(?: (?:list|show|validate)\b)?)", code(page.read_text(encoding="utf-8"))
+    )
     assert set(said) <= known | {"command"}  # figures speak of the gem command
 
 
@@ -121,7 +123,7 @@ def test_every_option_that_a_page_gives_to_gem_exists(page: Path) -> None:
     commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^#+ `gem (.+?)`$(.+?)(?=^#|\Z)", commands, flags=re.MULTILINE | re.DOTALL))
     for line in code(page.read_text(encoding="utf-8")).splitlines():
-        called = re.search(r"\bgem ((?:recipe )?[a-z]+)\b(.*)", line.split(" #")[0])
+        called = re.search(r"\bgem ((?:recipe )?[a-z]+(?:-[a-z]+)*)\b(.*)", line.split(" #")[0])
         if called and called[1] in sections:
             given = set(re.findall(r"(?<!\S)--[a-z-]+", called[2]))
             assert given <= set(re.findall(r"--[a-z-]+", sections[called[1]])), line

@@ -79,7 +79,8 @@ def _compare(
         with shown_on(err()):
             ours, theirs = (measured(side.reference, evaluation) for side in (first, second))
         known = {task.digest: task.settings for task in plan(evaluation)}
-    return hold_against(ours, theirs, records=ScoreStore(settings.scores).items, settings=known)
+    store = ScoreStore(settings.scores)
+    return hold_against(ours, theirs, records=store.items, predictions=store.predictions, settings=known)
 
 
 def _write(html: Path, comparison: ModelComparison, sides: list[Provenance]) -> None:

@@ -7,10 +7,11 @@ import typer
 
 from flows import recipes
 from flows.commands.runs import JsonOption
-from flows.console import err, out, points, print_json, table
+from flows.console import err, metric_label, out, points, print_json, table
 from flows.progress import shown_on
 from gem_core.errors import GemError
 from gem_core.recipe import EmbeddingEvaluation, Evaluation, LanguageEvaluation
+from gem_core.recipe_evaluation import suites
 from gem_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,8 +23,16 @@ ModelArgument = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A folder, hub id, sandbox:SEED, models:/NAME/VERSION or models:/NAME@ALIAS."),
 ]
-SuiteOption = Annotated[str | None, typer.Option(help="Measure as this recipe does (a shipped name or a .yaml file).")]
-TasksOption = Annotated[str | None, typer.Option(help="mteb and lm-eval task names, separated by commas.")]
+SuiteOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"A suite ({', '.join(suites())}), or a recipe, shipped or a .yaml file: its evaluation section.",
+    ),
+]
+TasksOption = Annotated[
+    str | None, typer.Option(help="mteb tasks or benchmarks and lm-eval tasks or groups, separated by commas.")
+]
 
 
 def encode(
@@ -82,7 +91,10 @@ def evaluate(
     if json:
         print_json(scores)
         return
-    rows = [[metric, points(scores.value(metric))] for metric in scores.metrics()]
+    rows = []
+    for metric in scores.metrics():
+        rows.append([metric_label(metric, scores), points(scores.value(metric))])
+        rows += [[f"  {part.task}", points(part.value)] for part in scores.parts(metric)]
     out().print(table(f"Scores of {model}", ["metric", "points"], rows))
     for task, reason in scores.missing.items():
         out().print(f"[yellow]{task} is missing: {reason}[/yellow]")
@@ -101,18 +113,22 @@ def evaluation_of(suite: str | None, tasks: str | None) -> Evaluation:
         GemError: Both or neither of them, or names that nobody knows.
     """
     if (suite is None) == (tasks is None):
-        raise GemError("give either --suite NAME (a recipe whose tasks to use) or --tasks A,B")
+        raise GemError("give either --suite NAME (a suite, or a recipe whose tasks to use) or --tasks A,B")
     if suite is not None:
-        return recipes.load(suite).evaluation
-    from gem_core.evaluation.catalogue import sort_tasks, split_names
+        return Evaluation(suite=suite) if suite in suites() else recipes.load(suite).evaluation
+    from gem_core.evaluation.catalogue import embedding_names, is_sandbox, sort_tasks, split_names
 
     names = split_names(tasks or "")
     if not names:
         raise GemError("--tasks names no task; for example --tasks STSBenchmark,arc_easy")
     embedding, language = sort_tasks(names)
+    benchmarks = () if all(map(is_sandbox, embedding)) else embedding_names().benchmarks
     return Evaluation(
-        sandbox=0 if any(name.lower().startswith("sandbox") for name in (*embedding, *language)) else None,
-        embedding=EmbeddingEvaluation(tasks=embedding),
+        sandbox=0 if any(map(is_sandbox, (*embedding, *language))) else None,
+        embedding=EmbeddingEvaluation(
+            tasks=tuple(name for name in embedding if name not in benchmarks),
+            benchmarks=tuple(name for name in embedding if name in benchmarks),
+        ),
         language=LanguageEvaluation(tasks=language),
     )
 

@@ -1,4 +1,4 @@
-"""``gem history``, ``promote`` and ``rollback``: what is champion, and why."""
+"""``gem history``, ``promote``, ``approve``, ``decline``, ``rollback``, ``verify-log``: what is champion, and why."""
 
 import getpass
 from typing import Annotated
@@ -49,6 +49,39 @@ def promote(
     out().print(f"{name}: champion is now version {move.to_version} (was {move.from_version or 'none'})")
 
 
+def approve(
+    name: NameArgument,
+    version: Annotated[str, typer.Argument(help="The version that waits as challenger.")],
+    reason: ReasonOption = "approved by hand",
+) -> None:
+    """Make a waiting challenger the champion. Refused if the champion changed since it was judged."""
+    move = Registry(Settings()).approve(name, version, who=getpass.getuser(), reason=reason)
+    out().print(f"{name}: champion is now version {move.to_version} (was {move.from_version or 'none'})")
+
+
+def decline(
+    name: NameArgument,
+    version: Annotated[str, typer.Argument(help="The version that waits as challenger.")],
+    reason: ReasonOption = "declined by hand",
+) -> None:
+    """Take a waiting challenger out of the running; it stays registered."""
+    move = Registry(Settings()).decline(name, version, who=getpass.getuser(), reason=reason)
+    out().print(f"{name}: version {move.version} waits no more; champion is {move.to_version or 'nobody'}")
+
+
+def verify_log(name: NameArgument, json: JsonOption = False) -> None:
+    """Check the log of a model: its chain of hashes, its gate reports, and that the champion is the one it says."""
+    registry = Registry(Settings())
+    faults, moves = registry.faults(name), registry.history(name)
+    if json:
+        print_json({"moves": len(moves), "last": moves[-1].hash if moves else None, "faults": faults})
+    else:
+        last = f", the last {moves[-1].hash[:12]}" if moves else ""
+        out().print(f"{name}: {len(moves)} moves{last}; {'; '.join(faults) or 'whole'}", soft_wrap=True)
+    if faults:
+        raise typer.Exit(1)
+
+
 def rollback(
     name: NameArgument,
     to: Annotated[str | None, typer.Option(help="The version to go back to; the previous champion when unset.")] = None,
@@ -59,4 +92,4 @@ def rollback(
     out().print(f"{name}: champion is now version {move.to_version} (was {move.from_version})")
 
 
-COMMANDS = (history, promote, rollback)
+COMMANDS = (history, promote, approve, decline, rollback, verify_log)

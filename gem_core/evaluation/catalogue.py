@@ -6,14 +6,13 @@ on disk under both libraries' versions; asking it takes milliseconds and imports
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import json
 import re
 import tempfile
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,7 +21,7 @@ from gem_core.sandbox import EMBEDDING_TASKS, LANGUAGE_GROUP
 from gem_core.sandbox.exam import SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from gem_core.evaluation.scores import Kind
 
@@ -32,8 +31,9 @@ LIBRARIES: dict[str, Kind] = {"mteb": "embedding", "lm-eval": "language"}
 SANDBOX_LANGUAGE = (LANGUAGE_GROUP, *(f"{LANGUAGE_GROUP}_{subject}" for subject in SUBJECTS))
 """The exam of a sandbox world, and its subjects."""
 
-_FORMAT = 1
-"""Raised when the file of the list changes its meaning."""
+_FORMAT = 2
+"""Raised when the files of names change their meaning."""
+_LISTS = "see mteb's list of benchmarks for the names"
 
 
 class BenchmarkTask(BaseModel):
@@ -44,53 +44,55 @@ class BenchmarkTask(BaseModel):
     task: str
     subsets: tuple[str, ...]
     splits: tuple[str, ...]
-    category: str
-    """mteb's type: ``STS``, ``Retrieval``, ``Classification`` ..."""
 
 
-class Catalogue(BaseModel):
-    """The names that the installed libraries know."""
+class EmbeddingNames(BaseModel):
+    """What the installed mteb knows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    embedding: dict[str, str]
-    """mteb's text tasks and the type of each."""
-    unreadable: frozenset[str]
-    """mteb's tasks and benchmarks of images, sound or video, which a text model cannot read."""
+    tasks: dict[str, str]
+    """Text tasks and the type of each."""
     benchmarks: dict[str, tuple[BenchmarkTask, ...]]
-    """mteb's text benchmarks, by name and by alias."""
-    language: frozenset[str]
-    """lm-eval's tasks, groups and tags."""
+    """Text benchmarks, by name and by alias."""
+    unreadable: frozenset[str]
+    """Tasks and benchmarks of images, sound or video, which a text model cannot read."""
 
-    def kinds(self, name: str) -> set[Kind]:
-        """What `name` names: an embedding task or benchmark, a language task or group, both, or nothing."""
-        kinds: set[Kind] = set()
-        if name in self.embedding or name in self.benchmarks or name in EMBEDDING_TASKS:
-            kinds.add("embedding")
-        if name in self.language or name in SANDBOX_LANGUAGE:
-            kinds.add("language")
-        return kinds
 
-    def near(self, name: str, kinds: Iterable[Kind] = ("embedding", "language")) -> list[str]:
-        """Up to three known names that `name` may be meant for, the closest first; upper and lower case are alike."""
-        known: set[str] = set()
-        if "embedding" in kinds:
-            known |= {*self.embedding, *self.benchmarks, *EMBEDDING_TASKS}
-        if "language" in kinds:
-            known |= {*self.language, *SANDBOX_LANGUAGE}
-        by_lower = {one.lower(): one for one in sorted(known)}
-        return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
+class LanguageNames(BaseModel):
+    """What the installed lm-eval knows."""
 
-    def unknown(self, name: str, kinds: Iterable[Kind] = ("embedding", "language")) -> GemError:
-        """The refusal of a name that nobody knows, with what it may have meant."""
-        kinds = tuple(kinds)
-        what = f"unknown {kinds[0] if len(kinds) == 1 else 'evaluation'} task {name!r}"
-        if name in self.unreadable:
-            return GemError(f"{name!r} asks for more than text (images, sound or video); name a task of texts")
-        if near := self.near(name, kinds):
-            return GemError(f"{what}; did you mean {' or '.join(near)}?")
-        lists = {"embedding": "mteb's", "language": "lm-eval's"}
-        return GemError(f"{what}; see {' and '.join(lists[kind] for kind in kinds)} list of tasks for the names")
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folders: dict[str, tuple[str, ...]]
+    """Tasks, groups and tags, and the folders among the harness's own that hold all of each."""
+
+
+Names = TypeVar("Names", EmbeddingNames, LanguageNames)
+
+
+def embedding_names(home: Path | None = None) -> EmbeddingNames:
+    """What mteb knows: from disk, or, the first time, from mteb (5 s).
+
+    Args:
+        home: The platform's home (``GEM_HOME`` when None); a home that cannot be written only costs the time again.
+    """
+    return _kept(_home(home) / "catalogue" / f"mteb-{version('mteb')}-{_FORMAT}.json", EmbeddingNames, _ask_mteb)
+
+
+def language_names(home: Path | None = None) -> LanguageNames:
+    """What lm-eval knows: from disk, or, the first time, from lm-eval (10 s).
+
+    Args:
+        home: As for :func:`embedding_names`.
+    """
+    path = _home(home) / "catalogue" / f"lm-eval-{version('lm-eval')}-{_FORMAT}.json"
+    return _kept(path, LanguageNames, _ask_lm_eval)
+
+
+def is_sandbox(task: str) -> bool:
+    """Whether `task` belongs to a sandbox world instead of mteb or lm-eval."""
+    return task.lower().startswith("sandbox")
 
 
 def split_names(text: str) -> list[str]:
@@ -104,7 +106,7 @@ def sort_tasks(names: Iterable[str], home: Path | None = None) -> tuple[tuple[st
     Args:
         names: mteb tasks or benchmarks, lm-eval tasks or groups, sandbox tasks; ``mteb:NAME`` or ``lm-eval:NAME`` where
             both libraries know a name.
-        home: Where the list of names is kept; the platform's home when None.
+        home: Where the lists of names are kept.
 
     Returns:
         The embedding names and the language names, each once, in the order given.
@@ -115,56 +117,99 @@ def sort_tasks(names: Iterable[str], home: Path | None = None) -> tuple[tuple[st
     sorted_names: dict[Kind, dict[str, None]] = {"embedding": {}, "language": {}}
     for given in names:
         library, _, rest = given.partition(":")
-        asked, name = ({LIBRARIES[library]}, rest) if library in LIBRARIES else (set(LIBRARIES.values()), given)
-        kinds = asked & (_of_the_sandbox(name) or catalogue(home).kinds(name))
+        asked, name = ((LIBRARIES[library],), rest) if library in LIBRARIES else (tuple(LIBRARIES.values()), given)
+        kinds = [kind for kind in asked if name in _known(name, kind, home)]
         if not kinds:
-            raise catalogue(home).unknown(name, sorted(asked))
+            raise _unknown(name, asked, home)
         if len(kinds) > 1:
             raise GemError(f"both mteb and lm-eval have a task {name!r}; write mteb:{name} or lm-eval:{name}")
-        sorted_names[kinds.pop()][name] = None
+        sorted_names[kinds[0]][name] = None
     return tuple(sorted_names["embedding"]), tuple(sorted_names["language"])
 
 
-def _of_the_sandbox(name: str) -> set[Kind]:
-    """The kind of a sandbox task, for which no library need be asked."""
-    kind: Literal["embedding", "language"] | None = "embedding" if name in EMBEDDING_TASKS else None
-    kind = "language" if name in SANDBOX_LANGUAGE else kind
-    return {kind} if kind else set()
+def benchmark_tasks(name: str, home: Path | None = None) -> tuple[BenchmarkTask, ...]:
+    """The tasks of an mteb benchmark.
 
-
-def catalogue(home: Path | None = None) -> Catalogue:
-    """The names that the installed versions know: from disk, or, the first time, from the libraries (15 s).
-
-    Args:
-        home: The platform's home (``GEM_HOME`` when None); a home that cannot be written only costs the time again.
+    Raises:
+        GemError: There is none of this name; near matches are named.
     """
-    if home is None:
-        from gem_core.settings import Settings
+    known = embedding_names(home)
+    if name in known.benchmarks:
+        return known.benchmarks[name]
+    if name in known.unreadable:
+        raise _unknown(name, ("embedding",), home)
+    near = _near(name, known.benchmarks)
+    raise GemError(f"unknown benchmark {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else _LISTS))
 
-        home = Settings().home
-    return _catalogue(home, version("mteb"), version("lm-eval"))
+
+def check(names: Iterable[str], kind: Kind, home: Path | None = None) -> None:
+    """Refuse names that nobody knows, before anything is measured.
+
+    Raises:
+        GemError: Naming the unknown task and what it may have meant.
+    """
+    for name in names:
+        if name not in _known(name, kind, home):
+            raise _unknown(name, (kind,), home)
 
 
-@lru_cache(maxsize=4)
-def _catalogue(home: Path, mteb: str, lm_eval: str) -> Catalogue:
-    path = home / "catalogue" / f"{_FORMAT}-mteb-{mteb}-lm-eval-{lm_eval}.json"
+def _known(name: str, kind: Kind, home: Path | None) -> Collection[str]:
+    """Every name of a kind; those of the sandbox alone for a name of its, since no library need be asked for it."""
+    if is_sandbox(name):
+        return EMBEDDING_TASKS if kind == "embedding" else SANDBOX_LANGUAGE
+    if kind == "language":
+        return language_names(home).folders
+    names = embedding_names(home)
+    return {**names.tasks, **names.benchmarks}
+
+
+def _unknown(name: str, kinds: tuple[Kind, ...], home: Path | None) -> GemError:
+    what = f"unknown {kinds[0] if len(kinds) == 1 else 'evaluation'} task {name!r}"
+    if "embedding" in kinds and not is_sandbox(name) and name in embedding_names(home).unreadable:
+        return GemError(f"{name!r} asks for more than text (images, sound or video); name a task of texts")
+    if near := _near(name, [known for kind in kinds for known in _known(name, kind, home)]):
+        return GemError(f"{what}; did you mean {' or '.join(near)}?")
+    lists = {"embedding": "mteb's", "language": "lm-eval's"}
+    return GemError(f"{what}; see {' and '.join(lists[kind] for kind in kinds)} list of tasks for the names")
+
+
+def _near(name: str, known: Collection[str]) -> list[str]:
+    """Up to three known names that `name` may be meant for, the closest first; upper and lower case are alike."""
+    by_lower = {one.lower(): one for one in sorted(known)}
+    return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
+
+
+def _home(home: Path | None) -> Path:
+    if home is not None:
+        return home
+    from gem_core.settings import Settings
+
+    return Settings().home
+
+
+_read: dict[Path, EmbeddingNames | LanguageNames] = {}
+
+
+def _kept(path: Path, kind: type[Names], ask: Callable[[], Names]) -> Names:
+    """The list at `path`; where there is none that can be read, `ask` makes it and it is written there."""
+    known = _read.get(path)
+    if isinstance(known, kind):
+        return known
     try:
-        return Catalogue.model_validate_json(path.read_bytes())
+        found = kind.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):  # not there yet, or damaged: it is only a copy
-        found = _ask_the_libraries()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as stream:
-            stream.write(json.dumps(found.model_dump(mode="json"), sort_keys=True))
-        Path(stream.name).replace(path)
-    except OSError:
-        pass
+        found = ask()
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as stream:
+                stream.write(found.model_dump_json())
+            Path(stream.name).replace(path)
+    _read[path] = found
     return found
 
 
-def _ask_the_libraries() -> Catalogue:
+def _ask_mteb() -> EmbeddingNames:
     import mteb
-    from lm_eval.tasks import TaskManager
     from mteb.get_tasks import TASK_LIST
 
     from gem_core.evaluation.quiet import quiet
@@ -179,18 +224,46 @@ def _ask_the_libraries() -> Catalogue:
                 unreadable |= names
                 continue
             tasks = tuple(
-                BenchmarkTask(
-                    task=task.metadata.name,
-                    subsets=tuple(task.hf_subsets),
-                    splits=tuple(task.eval_splits),
-                    category=task.metadata.type,
-                )
+                BenchmarkTask(task=task.metadata.name, subsets=tuple(task.hf_subsets), splits=tuple(task.eval_splits))
                 for task in benchmark.tasks
             )
             benchmarks |= dict.fromkeys(names, tasks)
-        return Catalogue(
-            embedding={name: metadata.type for name, metadata in of_text.items()},
-            unreadable=frozenset(unreadable),
-            benchmarks=benchmarks,
-            language=frozenset(TaskManager().all_tasks),
-        )
+    return EmbeddingNames(
+        tasks={name: metadata.type for name, metadata in of_text.items()},
+        benchmarks=benchmarks,
+        unreadable=frozenset(unreadable),
+    )
+
+
+def _ask_lm_eval() -> LanguageNames:
+    import lm_eval.tasks
+
+    from gem_core.evaluation.quiet import quiet
+
+    with quiet():
+        index = lm_eval.tasks.TaskManager().task_index
+    root = Path(lm_eval.tasks.__file__).parent
+    found: dict[str, frozenset[str]] = {}
+
+    def folders(name: str) -> frozenset[str]:
+        """The folders of a task, or of all that a group or tag stands for."""
+        if name not in found:
+            found[name] = frozenset()  # a group that holds itself ends here
+            entry = index[name]
+            own = {entry.yaml_path.relative_to(root).parts[0]} if entry.yaml_path else set()
+            inside = {*_children((entry.cfg or {}).get("task")), *(entry.tags if entry.yaml_path is None else ())}
+            found[name] = frozenset(own).union(*(folders(child) for child in inside & index.keys()))
+        return found[name]
+
+    return LanguageNames(folders={name: tuple(sorted(folders(name))) for name in index})
+
+
+def _children(written: object) -> Iterator[str]:
+    """The names in a group's list of tasks, however deep."""
+    if isinstance(written, str):
+        yield written
+    elif isinstance(written, list):
+        for one in written:
+            yield from _children(one)
+    elif isinstance(written, dict):
+        yield from _children(written.get("task"))

@@ -6,7 +6,6 @@ each task, and that two checkpoints are two models (their revision is their cont
 
 from __future__ import annotations
 
-import difflib
 import json
 import tempfile
 import time
@@ -18,22 +17,21 @@ import mteb
 import numpy as np
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
-from mteb.get_tasks import TASK_LIST
 from mteb.models.model_meta import ModelMeta
 from mteb.similarity_functions import cos_sim, pairwise_cos_sim
 
-from gem_core.errors import GemError
+from gem_core.evaluation.catalogue import check, is_sandbox
 from gem_core.evaluation.data_access import Unreachable, unreachable
-from gem_core.evaluation.embedding_records import records
-from gem_core.evaluation.plan import PlannedTask, is_sandbox
+from gem_core.evaluation.embedding_records import leaf, records
 from gem_core.evaluation.scores import TaskScore
 from gem_core.evaluation.store import Measured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from gem_core.evaluation.plan import PlannedTask
     from gem_core.sandbox import Sandbox
 
 MEMO_BYTES = 2**30
@@ -94,36 +92,30 @@ class MtebEncoder:
 class EmbeddingTasks:
     """Makes mteb tasks by name, the sandbox world's own among them."""
 
-    languages: tuple[str, ...]
+    home: Path
+    """Where mteb's names are kept."""
     sandbox: Sandbox | None = None
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse names that nobody knows, before anything is measured.
 
         Raises:
-            GemError: Naming the unknown tasks and what they may have meant.
+            GemError: Naming the unknown task and what it may have meant.
         """
-        known = [task.metadata.name for task in TASK_LIST]
-        if self.sandbox is not None:
-            from gem_core.sandbox import EMBEDDING_TASKS
+        check(names, "embedding", self.home)
 
-            known += EMBEDDING_TASKS
-        for name in names:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-                raise GemError(
-                    f"unknown embedding task {name!r}; "
-                    + (f"did you mean {' or '.join(near)}?" if near else "see mteb's list of tasks for the names")
-                )
-
-    def make(self, name: str) -> AbsTask:
+    def make(self, planned: PlannedTask) -> AbsTask:
         """A fresh task: mteb's tasks carry a random state, so one object must not be measured twice."""
-        if self.sandbox is not None and is_sandbox(name):
+        if self.sandbox is not None and is_sandbox(planned.task):
             from gem_core.sandbox.tasks import embedding_tasks
 
-            (task,) = embedding_tasks(self.sandbox, [name])
+            (task,) = embedding_tasks(self.sandbox, [planned.task])
             return task
-        return mteb.get_task(name, languages=list(self.languages), exclusive_language_filter=True)
+        if planned.benchmark:
+            subsets, splits = planned.settings["subsets"], planned.settings["splits"]
+            return mteb.get_task(planned.task, hf_subsets=subsets, eval_splits=splits)
+        languages = planned.settings["languages"]
+        return mteb.get_task(planned.task, languages=languages, exclusive_language_filter=True)
 
 
 class EmbeddingSuite:
@@ -139,9 +131,9 @@ class EmbeddingSuite:
         """Measure one task with one read-out, and keep what mteb predicted for each item."""
         began = time.monotonic()
         try:
-            task = self.tasks.make(planned.task)
+            task = self.tasks.make(planned)
         except ValueError:  # mteb found no subset; the name was checked before
-            return Unreachable(f"has no texts in {', '.join(self.tasks.languages)}")
+            return Unreachable(f"has no texts in {', '.join(planned.settings.get('languages', ('these subsets',)))}")
         parts = task.metadata.tasks if isinstance(task, AbsTaskAggregate) else [task]
         for part in parts:
             if missing := unreachable(part.load_data):
@@ -160,24 +152,45 @@ class EmbeddingSuite:
                 show_progress_bar=False,
             ).task_results[0]
             predictions = Path(folder) / task.prediction_file_name
-            table = records(task, json.loads(predictions.read_text())) if predictions.is_file() else None
+            kept = json.loads(predictions.read_text()) if predictions.is_file() else {}
+            table = records(task, kept, result.scores) if kept else None
         score = TaskScore(
             task=planned.task,
             kind="embedding",
             read_out=read_out,
             metric=task.metadata.main_score,
             value=100.0 * float(result.get_score()),
-            items=sum(map(_items, parts)),
+            items=sum(sum(_items(part).values()) for part in parts),
             settings=planned.digest,
         )
-        return Measured((score,), table, time.monotonic() - began)
+        leaves = () if isinstance(task, AbsTaskAggregate) else _leaves(task, score, result.scores)
+        return Measured((score, *leaves), table, time.monotonic() - began)
 
 
-def _items(task: AbsTask) -> int:
-    """How many pairs, queries or texts a loaded task asks about."""
-    count = 0
+def _leaves(task: AbsTask, whole: TaskScore, scores: Mapping[str, Any]) -> Iterator[TaskScore]:
+    """The score of each subset and split of a task that has several: languages are kept apart."""
+    items = _items(task)
+    if len(items) < 2:
+        return
+    for split, of_subsets in scores.items():
+        for scored in of_subsets:
+            subset = scored["hf_subset"]
+            yield whole.model_copy(
+                update={
+                    "task": leaf(whole.task, subset, split, len(items)),
+                    "value": 100.0 * float(scored["main_score"]),
+                    "items": items[subset, split],
+                    "subtask_of": whole.task,
+                }
+            )
+
+
+def _items(task: AbsTask) -> dict[tuple[str, str], int]:
+    """How many pairs, queries, texts or sets of texts a loaded task asks about, by subset and split."""
+    counts = {}
     for subset in task.hf_subsets:
         data = task.dataset if subset not in task.dataset and subset == "default" else task.dataset[subset]
         for split in task.eval_splits:
-            count += len(data[split]["queries"] if isinstance(task, AbsTaskRetrieval) else data[split])
-    return count
+            rows = data[split]["queries"] if isinstance(task, AbsTaskRetrieval) else data[split]
+            counts[subset, split] = len(rows)
+    return counts

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from gem_core.evaluation.catalogue import benchmark_tasks, is_sandbox
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gem_core.evaluation.catalogue import BenchmarkTask
     from gem_core.evaluation.scores import Kind
-    from gem_core.recipe import Evaluation
+    from gem_core.recipe import Evaluation, LanguageEvaluation
 
 METHOD = 2
 """Raised whenever this package measures differently under the same settings, so that old scores are not reused."""
@@ -36,6 +39,8 @@ class PlannedTask:
     kind: Kind
     task: str
     settings: dict[str, Any]
+    benchmark: str | None = None
+    """The mteb benchmark that the task was asked for as a part of."""
 
     @property
     def digest(self) -> str:
@@ -48,42 +53,57 @@ class PlannedTask:
         return f"{self.kind}.{self.task}"
 
 
-def is_sandbox(task: str) -> bool:
-    """Whether `task` belongs to a sandbox world instead of mteb or lm-eval."""
-    return task.lower().startswith("sandbox")
-
-
 def read_outs(folder: Path) -> tuple[str, ...]:
     """How a model folder's texts become vectors: by its special tokens, or, for a base, by either plain pooling."""
     return READ_OUTS[0] if (folder / "gem.json").exists() else READ_OUTS[1]
 
 
-def plan(evaluation: Evaluation) -> tuple[PlannedTask, ...]:
-    """The requested tasks, each once, embedding tasks first."""
+def plan(evaluation: Evaluation, home: Path | None = None) -> tuple[PlannedTask, ...]:
+    """The requested tasks, each once, embedding tasks first, those of benchmarks behind those asked for by themselves.
+
+    Args:
+        evaluation: What to measure.
+        home: Where the list of benchmarks is kept, if any are asked for; ``GEM_HOME`` when None.
+
+    Raises:
+        GemError: For a benchmark that mteb does not know, with near matches.
+    """
     embedding, language = evaluation.embedding, evaluation.language
     shared = {"method": METHOD, "dtype": evaluation.dtype}
     of_embedding = {
-        "languages": sorted(embedding.languages),
         "batch_size": embedding.batch_size,
         "max_length": embedding.max_length,
         "instruction": None,
         "versions": _versions("mteb", "torch", "transformers"),
     }
-    of_language = {
-        "fewshot": language.fewshot,
-        "limit": language.limit,
-        "batch_size": language.batch_size,
-        "versions": _versions("lm-eval", "torch", "transformers"),
-    }
+    by_language = {"languages": sorted(embedding.languages)}
+    of_language = {"batch_size": language.batch_size, "versions": _versions("lm-eval", "torch", "transformers")}
 
-    def planned(kind: Kind, task: str, settings: dict[str, Any]) -> PlannedTask:
+    def planned(kind: Kind, task: str, settings: dict[str, Any], benchmark: str | None = None) -> PlannedTask:
         world = _world(evaluation.sandbox) if is_sandbox(task) and evaluation.sandbox is not None else None
-        return PlannedTask(kind, task, {"kind": kind, "task": task, "world": world} | shared | settings)
+        return PlannedTask(kind, task, {"kind": kind, "task": task, "world": world} | shared | settings, benchmark)
 
     return (
-        *(planned("embedding", task, of_embedding) for task in dict.fromkeys(embedding.tasks)),
-        *(planned("language", task, of_language) for task in dict.fromkeys(language.tasks)),
+        *(planned("embedding", task, of_embedding | by_language) for task in dict.fromkeys(embedding.tasks)),
+        *(
+            planned("embedding", part.task, of_embedding | _parts(part), benchmark)
+            for benchmark in dict.fromkeys(embedding.benchmarks)
+            for part in benchmark_tasks(benchmark, home)
+        ),
+        *(planned("language", task, of_language | _asked(language, task)) for task in dict.fromkeys(language.tasks)),
     )
+
+
+def _parts(part: BenchmarkTask) -> dict[str, Any]:
+    """What a benchmark asks of a task, in the place of languages."""
+    return {"subsets": list(part.subsets), "splits": list(part.splits)}
+
+
+def _asked(language: LanguageEvaluation, task: str) -> dict[str, Any]:
+    """Examples and limit of one task."""
+    asked = {"fewshot": language.fewshot, "limit": language.limit}
+    own = language.by_task.get(task)
+    return asked | (own.model_dump(exclude_unset=True) if own else {})
 
 
 def _world(seed: int) -> str:

@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gem_core.errors import GemError
+from gem_core.evaluation.assembly import assemble
+from gem_core.evaluation.catalogue import is_sandbox
 from gem_core.evaluation.data_access import Unreachable
-from gem_core.evaluation.plan import READ_OUTS, PlannedTask, is_sandbox, plan, read_outs
-from gem_core.evaluation.scores import Scores
-from gem_core.evaluation.store import Entry, Measured, ScoreStore
+from gem_core.evaluation.plan import READ_OUTS, PlannedTask, plan, read_outs
+from gem_core.evaluation.store import Measured, ScoreStore
 from gem_core.identity import content_digest
 
 if TYPE_CHECKING:
     from gem_core.evaluation.mteb import Embedder
+    from gem_core.evaluation.scores import Scores
     from gem_core.model import GemModel
     from gem_core.recipe import Evaluation
     from gem_core.settings import Settings
@@ -42,11 +45,12 @@ def cached(model_digest: str, evaluation: Evaluation, settings: Settings, *, ref
     a model is stored either with its special tokens' or with both plain ones.
     """
     store = ScoreStore(settings.scores)
-    planned = plan(evaluation)
+    planned = plan(evaluation, settings.home)
     for outs in READ_OUTS:
-        entries = [store.load(model_digest, task, out) for task, out in _measurements(planned, outs)]
+        measurements = list(_measurements(planned, outs))
+        entries = [store.load(model_digest, task, out) for task, out in measurements]
         if entries and all(entries):
-            return _assemble(model_digest, reference, [entry for entry in entries if entry], {})
+            return assemble(model_digest, reference, zip(measurements, entries, strict=True), {})
     return None
 
 
@@ -56,6 +60,7 @@ def evaluate(
     evaluation: Evaluation,
     settings: Settings,
     *,
+    digest: str | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Measure the model in `folder`.
@@ -68,19 +73,27 @@ def evaluate(
         reference: What people call the model.
         evaluation: What to measure.
         settings: Where scores are kept and sandboxes are.
+        digest: What the folder's content digest has to be, where the caller knows.
         progress: Called with a line for people and the share that is done.
 
     Returns:
         All requested scores; tasks whose data cannot be had are in ``missing``, and the rest is measured.
 
     Raises:
-        GemError: For a task name that nobody knows (with near matches), a folder that is no model, a full disk.
+        GemError: For a task name that nobody knows (with near matches), a folder that is no model or whose content is
+            not what its digest says, a full disk.
     """
-    digest = content_digest(folder)
+    found = content_digest(folder)
+    if digest is not None and digest != found:
+        raise GemError(
+            f"{folder} is not the model it is said to be: its content digest is {found[:12]}, not {digest[:12]}; "
+            "nothing is measured under another model's name"
+        )
+    digest = found
     store = ScoreStore(settings.scores)
-    measurements = list(_measurements(plan(evaluation), read_outs(folder)))
-    entries = {(task.metric, out): store.load(digest, task, out) for task, out in measurements}
-    to_do = [(task, out) for task, out in measurements if entries[task.metric, out] is None]
+    measurements = list(_measurements(plan(evaluation, settings.home), read_outs(folder)))
+    entries = {(task.digest, out): store.load(digest, task, out) for task, out in measurements}
+    to_do = [(task, out) for task, out in measurements if entries[task.digest, out] is None]
     missing: dict[str, str] = {}
     report = progress or _silent
     if to_do:
@@ -95,11 +108,12 @@ def evaluate(
                 if isinstance(measured, Unreachable):
                     missing[task.metric] = measured.reason
                 else:
-                    entries[task.metric, out] = store.save(digest, task, out, measured)
+                    entries[task.digest, out] = store.save(digest, task, out, measured)
     for metric, reason in missing.items():
         log.warning("%s is not measured: %s", metric, reason)
     report("measured", 1.0)
-    return _assemble(digest, reference, [entry for entry in entries.values() if entry], missing)
+    kept = [((task, out), entries[task.digest, out]) for task, out in measurements]
+    return assemble(digest, reference, kept, missing)
 
 
 def measure_encoder(
@@ -121,7 +135,7 @@ def measure_encoder(
     """
     from gem_core.evaluation.quiet import quiet
 
-    to_do = [(task, encoder.read_out) for task in plan(evaluation) if task.kind == "embedding"]
+    to_do = [(task, encoder.read_out) for task in plan(evaluation, settings.home) if task.kind == "embedding"]
     with quiet():
         measure = _measure(encoder, name, evaluation, settings, to_do)
         found = {task.task: measure(task, out) for task, out in to_do}
@@ -159,30 +173,22 @@ def _measure(
     if embedding:
         from gem_core.evaluation.mteb import EmbeddingSuite, EmbeddingTasks
 
-        embedding_tasks = EmbeddingTasks(evaluation.embedding.languages, sandbox)
+        embedding_tasks = EmbeddingTasks(settings.home, sandbox)
         embedding_tasks.check(embedding)
         suites["embedding"] = lambda model: EmbeddingSuite(model, digest, embedding_tasks)
     if language:
         from gem_core.evaluation.language import LanguageSuite, LanguageTasks
 
-        language_tasks = LanguageTasks(language, sandbox)
+        language_tasks = LanguageTasks(language, settings.home, sandbox)
         language_tasks.check()
         suites["language"] = lambda model: LanguageSuite(model, evaluation.language.batch_size, language_tasks)
-    model: Any = (
-        GemModel.load(source, settings=settings, dtype=evaluation.dtype) if isinstance(source, Path) else source
-    )
+    model: Any = source
+    if isinstance(source, Path):
+        model = GemModel.load(source, settings=settings, dtype=evaluation.dtype)
+        if model.digest != digest:
+            raise GemError(f"{source} was changed while its measuring began; try again when nothing writes to it")
     ready = {kind: make(model) for kind, make in suites.items()}
     return lambda task, out: ready[task.kind].measure(task, out)
-
-
-def _assemble(digest: str, reference: str, entries: list[Entry], missing: dict[str, str]) -> Scores:
-    return Scores(
-        model=digest,
-        reference=reference,
-        tasks=tuple(score for entry in entries for score in entry.scores),
-        missing=missing,
-        seconds=round(sum(entry.seconds for entry in entries), 3),
-    )
 
 
 def _silent(_message: str, _share: float) -> None:

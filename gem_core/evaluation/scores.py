@@ -87,6 +87,15 @@ class Scores(BaseModel):
             names += [kind, *(f"{kind}.{task}" for task in tasks)] if tasks else []
         return tuple(names)
 
+    def limited(self, metric: str) -> bool:
+        """Whether `metric` speaks of a part of its items only: a quick look."""
+        return any(score.limited for score in self.measured(metric))
+
+    def parts(self, metric: str) -> tuple[TaskScore, ...]:
+        """The scores that a single embedding task or benchmark is the average of: its subsets, or its tasks."""
+        whole = self.measured(metric) if metric.startswith("embedding.") else ()
+        return tuple(leaf for score in whole for leaf in self.leaves(score) if leaf is not score)
+
     def points(self) -> dict[str, float]:
         """All metrics that have a value, with it."""
         values = {metric: self.value(metric) for metric in self.metrics()}
@@ -94,7 +103,11 @@ class Scores(BaseModel):
 
     def leaves(self, score: TaskScore) -> tuple[TaskScore, ...]:
         """The leaves of a group's score; the score itself when it is no group."""
-        subtasks = tuple(leaf for leaf in self._comparable(score.kind) if leaf.subtask_of == score.task)
+        subtasks = tuple(
+            leaf
+            for leaf in self._comparable(score.kind)
+            if leaf.subtask_of == score.task and leaf.read_out == score.read_out
+        )
         return subtasks or (score,)
 
     def why_missing(self, metric: str) -> str:

@@ -4,6 +4,7 @@ The only cache of evaluation results. mteb's own is switched off: its key is a m
 An entry that cannot be read back is measured again, and the log says so.
 """
 
+import json
 import logging
 import os
 import tempfile
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
+
+MEANS = frozenset({"accuracy", "ndcg_at_10"})
+"""Metrics of embedding tasks that are the mean over items of their recorded contributions."""
 
 
 @dataclass(frozen=True)
@@ -98,19 +102,37 @@ class ScoreStore:
     def items(self, score: TaskScore) -> dict[str, dict[str, float]] | None:
         """Each item's contribution to `score` in points, by leaf task and item id; None where none are kept.
 
-        Embedding tasks have records too, but their metrics (a correlation, an F1) are no mean over items.
+        Some embedding tasks' metrics (a correlation, a V-measure) are no mean over items: see :meth:`predictions`.
         """
-        if score.records is None or score.kind != "language":
+        if score.records is None or (score.kind == "embedding" and score.metric not in MEANS):
             return None
         from pyarrow import parquet
 
-        table = parquet.read_table(self.root / score.records, columns=["task", "item", "score"])
+        column = "contribution" if score.kind == "embedding" else "score"
+        table = parquet.read_table(self.root / score.records, columns=["task", "item", column])
         items: dict[str, dict[str, float]] = {}
         for task, item, value in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
-            items.setdefault(task, {})[item] = 100.0 * value
+            if value is not None:
+                items.setdefault(task, {})[item] = 100.0 * value
         if score.task in items:
             return {score.task: items[score.task]}
         return items
+
+    def predictions(self, score: TaskScore) -> dict[str, tuple[float, float]] | None:
+        """Similarity and gold of each pair of `score`, by its item id; None where the records hold no pairs."""
+        if score.records is None or score.kind != "embedding":
+            return None
+        from pyarrow import compute, parquet
+
+        table = parquet.read_table(self.root / score.records, columns=["task", "item", "prediction", "gold"])
+        table = table.filter(compute.equal(table["task"], score.task))
+        pairs = {}
+        for item, *written in zip(*(table[name].to_pylist() for name in table.column_names[1:]), strict=True):
+            prediction, gold = map(json.loads, written)
+            if not isinstance(prediction, int | float) or not isinstance(gold, int | float):
+                return None
+            pairs[item] = (float(prediction), float(gold))
+        return pairs or None
 
     def _path(self, model: str, planned: PlannedTask, read_out: str) -> Path:
         name = ".".join(filter(None, (planned.kind, quote(planned.task, safe=""), read_out, planned.digest[:16])))

@@ -57,7 +57,7 @@ def test_a_table_a_verdict_and_a_page(gem, model, tmp_path):
     status, out, err = gem("compare", model("one", 40.0), model("two", 50.0), "--html", page)
     assert (status, err) == (0, "")
     assert "+10.00" in out
-    assert "Task by task: 1 unclear" in out
+    assert "Task by task: 1 no interval" in out
     assert "<h1>" in page.read_text()
 
 

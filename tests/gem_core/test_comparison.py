@@ -1,13 +1,16 @@
 import math
 import os
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gem_core.comparison import compare
+from gem_core.evaluation.assembly import MEAN
 from gem_core.evaluation.plan import PlannedTask
 from gem_core.evaluation.scores import Scores, TaskScore
+from gem_core.evaluation.statistics import spearman
 from gem_core.evaluation.store import Measured, ScoreStore
 from gem_core.recorded_scores import recorded_pair
 
@@ -17,7 +20,7 @@ METRICS = {"STS12": "cosine_spearman", "STS13": "cosine_spearman", "Banking": "a
 
 
 def score(task, value, **changes):
-    kind = "embedding" if task in METRICS else "language"
+    kind = changes.pop("kind", "embedding" if task in METRICS else "language")
     known = {"read_out": "special" if kind == "embedding" else "", "metric": METRICS.get(task, "acc")}
     return TaskScore(task=task, kind=kind, value=value, **({"items": 10, "settings": "s"} | known | changes))
 
@@ -48,7 +51,7 @@ def test_tasks_categories_and_averages_stand_in_order():
         ("average", "language, average of 1 task", -1.0),
         ("task", "arc", -1.0),
     ]
-    assert "Task by task: 3 unclear, 1 equal" in found.sentence  # without records nobody knows how sure that is
+    assert "Task by task: 3 no interval, 1 equal" in found.sentence  # without records nobody knows how sure that is
 
 
 def test_paired_items_decide_the_verdict():
@@ -164,3 +167,45 @@ def test_a_damaged_record_is_left_out_and_said(tmp_path, caplog):
     _, second, _ = recorded_pair(tmp_path, ("a", "one"), ("b", "two"))
     assert second.tasks == ()
     assert "cannot be read and is left out" in caplog.text
+
+
+def test_an_average_without_items_speaks_of_other_tasks_like_these():
+    names = ("STS12", "STS13", "Banking", "more", "most", "last")
+    kind = {"kind": "embedding", "read_out": "special", "metric": "v_measure"}
+    first = scores("base", *(score(name, 10.0, **kind) for name in names))
+    second = scores("model", *(score(name, 20.0 + place, **kind) for place, name in enumerate(names)))
+    average = compare(first, second).at("average")[0]
+    assert (average.over, average.verdict) == ("tasks", "better")
+    assert "over other tasks like these" in average.reason
+    few = compare(_first_of(first, 3), _first_of(second, 3)).at("average")[0]
+    assert (few.interval, few.verdict) == (None, "no interval")  # three tasks say nothing of others
+
+
+def _first_of(measured, count):
+    return measured.model_copy(update={"tasks": measured.tasks[:count]})
+
+
+def test_correlations_are_compared_by_their_pairs():
+    gold = np.arange(60.0)
+    noise = np.random.default_rng(0).normal(0, 60, 60)
+    points = {0: gold + noise, 1: gold + noise / 10}
+    values = [float(spearman(one[None], gold[None])[0]) for one in points.values()]
+    known = {
+        value: {str(item): (float(one[item]), item) for item in range(60)}
+        for value, one in zip(values, points.values(), strict=True)
+    }
+    pair = [scores(str(place), score("STS12", value, items=60)) for place, value in enumerate(values)]
+    (row,) = compare(*pair, predictions=lambda one: known[one.value]).at("task")
+    assert row.verdict == "better"
+    assert 0 < row.interval[0] < row.difference < row.interval[1]
+
+
+def test_a_benchmark_is_compared_by_its_tasks():
+    def measured(model, value):
+        parts = [score(name, value, subtask_of="MTEB(x)") for name in ("STS12", "STS13")]
+        whole = score("MTEB(x)", value, kind="embedding", read_out="special", metric=MEAN)
+        return scores(model, whole, *parts, score("STS12", value + 1.0))
+
+    found = compare(measured("base", 10.0), measured("model", 20.0))
+    assert [(row.label, row.first) for row in found.at("task")] == [("STS12", 11.0), ("STS13", 10.0)]
+    assert found.at("average")[0].label == "embedding, average of 2 tasks"

@@ -15,7 +15,7 @@ from gem_core import data as data_module
 from gem_core.data import PreparedData, prepare
 from gem_core.errors import GemError
 from gem_core.recipe import Data
-from gem_core.rows import Rows
+from gem_core.rows import CONTRASTIVE, Rows
 from gem_core.sandbox import Sandbox, SandboxSpec
 
 TEXTS = [f"The old fox number {number} waits by the cold river." for number in range(20)]
@@ -154,6 +154,54 @@ def test_blank_and_single_token_rows_are_skipped_and_counted(run, tmp_path):
     source = write(tmp_path / "t.jsonl", ["", "   ", "x", None, *TEXTS])
     prepared = run(source)
     assert (prepared.rows, prepared.skipped) == (20, 4)
+
+
+PAIRS = [
+    {"anchor": f"what does fox {n} do?", "positive": f"fox {n} waits", "negative": f"owl {n} sings",
+     "negative_2": "it rains" if n % 2 else None, "label": n}
+    for n in range(12)
+]  # fmt: skip
+
+
+def write_pairs(path, rows=PAIRS, **options):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"source": str(path), "pairs": True, **options}
+
+
+def test_pairs_are_groups_of_anchor_positive_and_negatives(run, base, tmp_path):
+    blank = {"anchor": "", "positive": "nothing was asked", "negative": "owl", "negative_2": None, "label": 0}
+    prepared = run(write_pairs(tmp_path / "p.jsonl", [*PAIRS, blank], query_template="Query: {text}"))
+    rows = Rows.open(prepared.folder)
+    assert (prepared.rows, prepared.skipped) == (12, 1)
+    found = sorted([text.tolist() for text in rows.group(number)] for number in range(12))
+    expected = [
+        tokens(base, ["Query: " + row["anchor"], *filter(None, (row["positive"], row["negative"], row["negative_2"]))])
+        for row in PAIRS
+    ]
+    assert found == sorted(expected)
+    assert set(rows.uses.tolist()) == {CONTRASTIVE}
+    assert prepared.tokens == sum(len(text) for row in expected for text in row)
+    assert run(write_pairs(tmp_path / "p.jsonl", [*PAIRS, blank])).digest != prepared.digest  # another template
+
+
+def test_sources_are_mixed_and_keep_what_they_serve(run, tmp_path):
+    replay = write(tmp_path / "t.txt", TEXTS) | {"use": ["raw"]}
+    prepared = run(replay, write_pairs(tmp_path / "p.jsonl"), write(tmp_path / "u.jsonl", TEXTS[:5]))
+    rows = Rows.open(prepared.folder)
+    assert np.bincount(rows.uses, minlength=8).tolist() == [0, 20, 0, 0, 12, 0, 0, 5]
+    assert {len(rows.group(number)) for number in np.flatnonzero(rows.uses == CONTRASTIVE)} == {3, 4}
+    again = run(replay, write_pairs(tmp_path / "p.jsonl"), write(tmp_path / "u.jsonl", TEXTS[:5]))
+    assert again == prepared  # found, not made again
+
+
+def test_pairs_without_their_columns_are_refused(run, tmp_path):
+    with pytest.raises(GemError, match="no column 'anchor': rename one of text, n"):
+        run(write(tmp_path / "t.jsonl", TEXTS) | {"pairs": True})
+
+
+def test_a_text_that_cannot_be_cut_behind_its_bos_is_skipped(run, bases, tmp_path):
+    prepared = run(write(tmp_path / "t.txt", ["x", *TEXTS]), base=bases("llama", begin=True))
+    assert (prepared.rows, prepared.skipped) == (20, 1)
 
 
 REFUSED = {

@@ -1,4 +1,3 @@
-import multiprocessing
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -8,7 +7,8 @@ from hypothesis import strategies as st
 
 from gem_core.errors import GemError
 from gem_core.lineage import Lineage
-from gem_core.promotion import CHAMPION, Championship, Move, broken_link, read_log, reigns
+from gem_core.promotion import CHAMPION, Championship
+from gem_core.promotion_log import Move, broken_link, read_log, reigns
 from gem_core.registry import Registry
 from gem_core.settings import Settings
 from gem_core.tracking import Tracking
@@ -63,7 +63,8 @@ def test_a_promotion_moves_the_alias_and_is_logged(registry, name):
     assert champion_of(registry, name) == "2"
     assert registry.history(name)[-1] == move
     assert (move.action, move.version, move.from_version, move.to_version) == ("promote", "2", None, "2")
-    assert (move.who, move.reason, move.report) == ("somebody", "it is better", report)
+    assert (move.who, move.reason, move.report["verdict"]) == ("somebody", "it is better", "pass")
+    assert registry.report(name, move) == report
     assert move.when.tzinfo is not None
     assert broken_link(registry.history(name)) is None
 
@@ -95,7 +96,7 @@ def test_a_version_that_is_not_there_cannot_be_promoted(registry, name):
 
 
 def test_a_challenger_waits_and_is_none_once_promoted(registry, name):
-    registry.challenge(name, "2", who="gates", reason="passed, waits for a person")
+    registry.challenge(name, "2", expected=None, who="gates", reason="passed, waits for a person")
     assert registry.get(name, "challenger").version == "2"
     assert champion_of(registry, name) is None
     promote(registry, name, "challenger", None)
@@ -110,7 +111,10 @@ def test_a_refusal_is_logged_and_moves_nothing(registry, name):
     registry.refuse(name, "2", who="gates", reason="language lost 2 points", report={"verdict": "fail"})
     assert champion_of(registry, name) == "1"
     last = registry.history(name)[-1]
-    assert (last.action, last.version, last.to_version, last.report) == ("refuse", "2", "1", {"verdict": "fail"})
+    assert (last.action, last.version, last.to_version) == ("refuse", "2", "1")
+    assert registry.report(name, last) == {"verdict": "fail"}
+    registry.refuse(name, "2", who="gates", reason="language lost 2 points", report={"verdict": "fail"})
+    assert registry.history(name)[-1] == last, "a rerun says it again; the log does not"
 
 
 def test_rolling_back_goes_through_earlier_champions(registry, name):
@@ -142,6 +146,96 @@ def test_nothing_to_roll_back(registry, name):
         registry.rollback(name, who="tests", reason="?")
 
 
+# --- a person decides ---
+
+
+def test_an_approval_makes_the_challenger_champion(registry, name):
+    promote(registry, name, "1", None)
+    report = {"verdict": "inconclusive"}
+    registry.challenge(name, "2", expected="1", who="gates", reason="cannot tell", report=report)
+    move = registry.approve(name, "2", who="a person", reason="I read fifty of them")
+    assert (champion_of(registry, name), registry.waits(name, "2")) == ("2", False)
+    assert (move.action, move.from_version, move.to_version, move.who) == ("approve", "1", "2", "a person")
+    assert registry.report(name, move) == report
+    assert registry.approve(name, "2", who="a person", reason="again") == move
+    assert registry.rollback(name, who="tests", reason="no").to_version == "1"
+
+
+def test_what_does_not_wait_cannot_be_approved(registry, name):
+    with pytest.raises(GemError, match="does not wait for an approval: nothing does"):
+        registry.approve(name, "2", who="a person", reason="")
+    registry.challenge(name, "2", expected=None, who="gates", reason="")
+    registry.challenge(name, "3", expected=None, who="gates", reason="")
+    with pytest.raises(GemError, match="does not wait for an approval: version 3 does"):
+        registry.approve(name, "2", who="a person", reason="")
+    assert champion_of(registry, name) is None
+
+
+def test_an_approval_comes_too_late_once_the_champion_is_another(registry, name):
+    promote(registry, name, "1", None)
+    registry.challenge(name, "2", expected="1", who="gates", reason="")
+    promote(registry, name, "3", "1")
+    with pytest.raises(GemError, match="is version 3 by now, not version 1"):
+        registry.approve(name, "2", who="a person", reason="")
+    with pytest.raises(GemError, match="is version 3 by now, not version 1"):
+        registry.challenge(name, "4", expected="1", who="gates", reason="judged against another")
+    assert champion_of(registry, name) == "3"
+
+
+def test_a_declined_challenger_waits_no_more(registry, name):
+    registry.challenge(name, "2", expected=None, who="gates", reason="")
+    move = registry.decline(name, "2", who="a person", reason="it swears")
+    assert registry.decline(name, "2", who="a person", reason="it swears") == move
+    assert not registry.waits(name, "2")
+    with pytest.raises(GemError, match="does not wait"):
+        registry.approve(name, "2", who="a person", reason="")
+    assert moves(registry, name) == [("challenge", None, None), ("decline", None, None)]
+
+
+def test_a_shadow_runs_beside_the_champion(registry, name):
+    promote(registry, name, "1", None)
+    move = registry.challenge(name, "2", expected="1", who="gates", reason="passed", shadow=True)
+    assert registry.challenge(name, "2", expected="1", who="gates", reason="passed", shadow=True) == move
+    assert (registry.get(name, "shadow").version, champion_of(registry, name)) == ("2", "1")
+    promote(registry, name, "shadow", "1")
+    assert registry.get(name, "2").aliases == ("champion",)
+
+
+# --- reports that speak for another promotion ---
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ({"verdict": "fail"}, "says 'fail'"),
+        ({"verdict": "inconclusive"}, "says 'inconclusive'"),
+        ({}, "says None"),
+        ({"verdict": "pass", "candidate": "1" * 64}, "other weights than the candidate's"),
+        ({"verdict": "pass", "champion": "1" * 64}, "other weights than the champion's"),
+    ],
+)
+def test_a_report_has_to_speak_for_the_promotion(registry, store, tmp_path, report, message):
+    name = f"speaks-{sorted(report.items())}".translate(str.maketrans("", "", "[](){}',: "))[:50]
+    make_versions(registry, store, name, tmp_path, 2)
+    promote(registry, name, "1", None)
+    before = registry.history(name)
+    with pytest.raises(GemError, match=message):
+        registry.promote(name, "2", expected="1", who="tests", reason="", report=report)
+    assert registry.history(name) == before
+    digests = {role: registry.get(name, version).digest for role, version in (("candidate", "2"), ("champion", "1"))}
+    registry.promote(name, "2", expected="1", who="tests", reason="", report={"verdict": "pass", **digests})
+
+
+def test_a_move_fits_where_postgres_keeps_it(registry, name):
+    """A registered model's tag holds 5,000 characters there, and any number elsewhere."""
+    report = {"verdict": "pass", "results": [{"name": f"gate-{n}", "reason": "a long reason " * 20} for n in range(99)]}
+    registry.promote(name, "2", expected=None, who="tests", reason='"ö" ' * 3000, report=report)
+    tags = registry.client.get_registered_model(name).tags
+    assert max(map(len, tags.values())) < 5000
+    assert registry.report(name, registry.history(name)[-1]) == report
+    assert registry.faults(name) == []
+
+
 # --- crashes and other hands ---
 
 
@@ -150,46 +244,70 @@ class CrashError(Exception):
 
 
 WRITES = ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias")
+COMMANDS = {
+    "promote": (
+        ("log", "champion", "challenger", "mark"),
+        "2",
+        lambda registry, name: promote(registry, name, "2", "1"),
+    ),
+    "approve": (
+        ("log", "champion", "challenger", "mark"),
+        "2",
+        lambda registry, name: registry.approve(name, "2", who="a person", reason="better"),
+    ),
+    "challenge": (
+        ("log", "challenger", "mark"),
+        "1",
+        lambda registry, name: registry.challenge(name, "3", expected="1", who="gates", reason="passed"),
+    ),
+    "decline": (
+        ("log", "challenger", "mark"),
+        "1",
+        lambda registry, name: registry.decline(name, "2", who="a person", reason="no"),
+    ),
+    "rollback": (
+        ("log", "champion", "mark"),
+        "4",
+        lambda registry, name: registry.rollback(name, who="a person", reason="worse"),
+    ),
+}
 
 
-@pytest.mark.parametrize("survived", range(5))
-def test_a_crash_between_any_two_writes_is_repaired_by_the_next_command(registry, store, tmp_path, survived):
-    """Log entry, alias, challenger, mark: dies before the first, ..., after the last."""
-    name = f"crash-after-{survived}"
-    make_versions(registry, store, name, tmp_path, 3)
-    promote(registry, name, "1", None)
-    registry.challenge(name, "2", who="tests", reason="waits")
-    crashing = Registry(store)
-    left = [survived]
+@pytest.mark.parametrize("action", COMMANDS)
+def test_a_crash_between_any_two_writes_is_repaired_by_the_next_command(registry, store, tmp_path, action):
+    """Killed processes are in test_promotion_processes.py; here each command crashes before each of its writes."""
+    steps, champion, command = COMMANDS[action]
+    name = f"crash-{action}"
+    make_versions(registry, store, name, tmp_path, 4)
+    promote(registry, name, "4", None)
+    promote(registry, name, "1", "4")
+    for survived in range(len(steps)):
+        registry.challenge(name, "2", expected="1", who="tests", reason=f"waits {survived}")
+        crashing, left = Registry(store), [survived]
 
-    def failing(write):
-        def call(*arguments):
-            if left[0] == 0:
-                raise CrashError
-            left[0] -= 1
-            return write(*arguments)
+        def failing(write, left=left):
+            def call(*arguments):
+                if left[0] == 0:
+                    raise CrashError
+                left[0] -= 1
+                return write(*arguments)
 
-        return call
+            return call
 
-    client = type(crashing.client)(store.mlflow_uri, store.mlflow_uri)
-    for write in WRITES:
-        setattr(client, write, failing(getattr(client, write)))
-    crashing.__dict__["client"] = client
-    try:
-        promote(crashing, name, "2", "1")
-        assert survived == 4
-    except CrashError:
-        assert survived < 4
-    registry.repair(name)
-    done = survived > 0
-    assert (registry.client.get_registered_model(name).aliases.get("challenger") is None) == done
-    assert champion_of(registry, name) == ("2" if done else "1")
-    assert ("promote", "1", "2") in moves(registry, name) or not done
-    assert "outside" not in [move.action for move in registry.history(name)]
-    promote(registry, name, "2", "1")  # the command again: does it, or finds it done
-    assert champion_of(registry, name) == "2"
-    assert moves(registry, name).count(("promote", "1", "2")) == 1
-    assert broken_link(registry.history(name)) is None
+        client = type(crashing.client)(store.mlflow_uri, store.mlflow_uri)
+        for write in WRITES:
+            setattr(client, write, failing(getattr(client, write)))
+        crashing.__dict__["client"] = client
+        logged = len(registry.history(name))
+        with pytest.raises(CrashError):
+            command(crashing, name)
+        assert champion_of(registry, name) == (champion if survived > 1 and champion != "1" else "1")
+        command(registry, name)  # the command again: finishes it, or finds it done, and never twice
+        assert champion_of(registry, name) == champion
+        assert [move.action for move in registry.history(name)[logged:]] == [action], steps[survived]
+        assert registry.faults(name) == []
+        if champion != "1":
+            promote(registry, name, "1", champion)
 
 
 def test_a_move_by_other_hands_is_found_and_logged(registry, name):
@@ -214,6 +332,36 @@ def test_a_damaged_log_stops_every_move(registry, name):
     with pytest.raises(GemError, match=rf"move {last.number} was changed"):
         promote(registry, name, "2", "1")
     assert champion_of(registry, name) == "1"
+
+
+def test_faults_are_named_and_not_mended(registry, name):
+    registry.promote(name, "1", expected=None, who="tests", reason="", report={"verdict": "pass"})
+    assert registry.faults(name) == []
+    client = registry.client
+    client.set_registered_model_alias(name, CHAMPION, "3")
+    client.set_registered_model_alias(name, "Champion", "2")
+    digest = registry.history(name)[-1].report["digest"]
+    client.set_model_version_tag(name, "1", f"gem.report.{digest[:16]}", '{"verdict":"fail"}')
+    for _ in range(2):
+        assert registry.faults(name) == [
+            "the gate report of move 5 is changed",
+            "the champion is 3, and the log says 1",
+            "the alias 'Champion' was set by other means and is not read by gem",
+        ]
+    client.delete_registered_model_tag(name, "gem.move.000002")
+    assert registry.faults(name)[0] == "the log is damaged: move 2 is missing"
+
+
+@pytest.mark.parametrize("alias", ["1", "Champion", "CHAMPION", "2"])
+def test_an_alias_that_mlflow_takes_and_gem_should_not(registry, store, tmp_path, alias):
+    name = f"alias-{alias.lower()}{alias.isupper():d}"
+    make_versions(registry, store, name, tmp_path, 2)
+    registry.client.set_registered_model_alias(name, alias, "2" if alias == "1" else "1")
+    assert registry.champion(name) is None
+    if alias.isdigit():
+        assert registry.get(name, alias).version == alias, "a number is a version"
+    with pytest.raises(GemError, match="names no registered model"):
+        registry.download_uri(f"models:/{name}@{alias}")
 
 
 # --- the log by itself ---
@@ -254,51 +402,6 @@ def test_the_last_reign_is_the_champion_and_no_two_neighbours_are_equal(entries)
     stack = reigns(chain(entries))
     assert stack[-1] == entries[-1][1]
     assert all(one != two for one, two in pairwise(stack))
-
-
-# --- many at once ---
-
-
-ROUNDS = 6
-
-
-def compete(home, name, own, barrier, answers):
-    """One process: in every round, try to promote its own version over the champion that all of them saw."""
-    settings = Settings(home=home, tracking_uri=None)
-    registry = Registry(settings)
-    for round_ in range(ROUNDS):
-        barrier.wait(timeout=300)
-        seen = champion_of(registry, name)
-        barrier.wait(timeout=300)
-        version = str(own + 3 * (round_ % 2))  # two versions each, so that nobody promotes what already is champion
-        try:
-            promote(registry, name, version, seen)
-            answers.put((round_, version, True))
-        except GemError:
-            answers.put((round_, version, False))
-
-
-@pytest.mark.slow
-def test_of_many_processes_exactly_one_wins_each_round(tmp_path):
-    settings = Settings(home=tmp_path / "home", tracking_uri=None)
-    registry = Registry(settings)
-    make_versions(registry, settings, "contest", tmp_path, 6)
-    context = multiprocessing.get_context("spawn")
-    barrier, answers = context.Barrier(3), context.Queue()
-    processes = [
-        context.Process(target=compete, args=(settings.home, "contest", own, barrier, answers)) for own in (1, 2, 3)
-    ]
-    for process in processes:
-        process.start()
-    given = [answers.get(timeout=400) for _ in range(3 * ROUNDS)]
-    for process in processes:
-        process.join(timeout=60)
-    winners = {round_: [version for r, version, won in given if r == round_ and won] for round_ in range(ROUNDS)}
-    assert all(len(won) == 1 for won in winners.values()), winners
-    log = [move for move in registry.history("contest") if move.action == "promote"]
-    assert [move.to_version for move in log] == [winners[round_][0] for round_ in range(ROUNDS)]
-    assert broken_link(registry.history("contest")) is None
-    assert champion_of(registry, "contest") == winners[ROUNDS - 1][0]
 
 
 def test_whoever_waits_too_long_for_the_lock_is_told(registry, name, tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def test_the_same_content_is_the_same_version(registry, name, model, run_id):
 def test_every_way_of_naming_a_version(registry, store, name, model, run_id):
     registry.register(name, model, run_id, LINEAGE, who="tests")
     registry.promote(name, "latest", expected=None, who="tests", reason="first")
-    registry.challenge(name, "1", who="tests", reason="again")
+    registry.challenge(name, "1", expected="1", who="tests", reason="again")
     assert registry.get(name, "champion") == registry.get(name, "challenger") == registry.champion(name)
     folder = registry.download(name, "1")
     assert content_digest(folder) == content_digest(model)

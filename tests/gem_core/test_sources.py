@@ -16,6 +16,7 @@ from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.recipe import BaseModelSource
 from gem_core.sources import ResolvedModel, kind_of, locate, resolve
+from gem_core.text_sources import PinnedSource, data_license
 
 CARD = "---\nlicense: apache-2.0\n---\n# A model\n"
 
@@ -343,3 +344,32 @@ def test_the_commit_of_a_data_set(cache):
     assert len(hub.data_commit("gem-lab/books-sentences", None)) == 40
     with pytest.raises(GemError, match="data set gem-lab/none was not found"):
         hub.data_commit("gem-lab/none", None)
+
+
+@pytest.mark.parametrize(
+    ("front", "expected"),
+    [
+        ("license: mit", "mit"),
+        ("license:\n- cc-by-4.0\n- mit", "cc-by-4.0, mit"),
+        ("license: other\nlicense_name: house-rules", "house-rules"),
+        ("configs:\n- config_name: default", None),
+    ],
+)
+def test_the_licence_of_a_data_set_is_read_from_its_card_in_the_cache(tmp_path, monkeypatch, front, expected):
+    commit = "e" * 40
+    card = tmp_path / "datasets--owner--data" / "snapshots" / commit / "README.md"
+    card.parent.mkdir(parents=True)
+    card.write_text(f"---\n{front}\n---\n# Rows\n")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    source = PinnedSource("owner/data", commit, "train", "text", None)
+    assert data_license(source) == expected
+
+
+def test_a_licence_that_cannot_be_had_stops_nothing(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert hub.data_license("owner/data", "e" * 40) is None
+    assert "the licence of owner/data is not known" in caplog.text
+    for local in ("sandbox:1", "rows.jsonl"):
+        assert data_license(PinnedSource(local, "f" * 64, "train", "text", None)) is None

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from gem_core import frozen_prefix
 from gem_core.batches import Planner
 from gem_core.model import GemModel
 from gem_core.network import checkpoint_activations
@@ -50,6 +51,7 @@ def assert_close(one, two):
 
 
 LOSSLESS = {"scope": "special", "weights": Weights(0.3, 0.7, 0.0)}
+MASKED = {"contrastive": {"dropout_kind": "mask"}}
 WAYS = {
     "default": {},
     "lossless": LOSSLESS,
@@ -72,6 +74,28 @@ def test_checkpointing_changes_no_gradient(bases, tmp_path, choices):
         gradients(bases("llama"), tmp_path, **choices),
         gradients(bases("llama"), tmp_path, checkpointing=True, **choices),
     )
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma", "qwen3"])
+@pytest.mark.parametrize("objective", [{}, {"bottleneck": False}, MASKED], ids=str)
+def test_a_prefix_read_without_a_graph_changes_no_gradient(bases, tmp_path, monkeypatch, family, objective):
+    frozen = gradients(bases(family), tmp_path, objective=objective, **LOSSLESS)
+    monkeypatch.setattr(frozen_prefix, "applies", lambda network: False)
+    assert_close(gradients(bases(family), tmp_path, objective=objective, **LOSSLESS), frozen)
+
+
+def test_where_a_prefix_is_read_without_a_graph(bases):
+    def applies(family, scope, checkpointing=False):
+        adaptation = Adaptation(rank=2, scope=scope)
+        model = GemModel.from_base(bases(family), special_tokens=SpecialTokens(), adaptation=adaptation, seed=1)
+        if checkpointing:
+            checkpoint_activations(model.network)
+        return frozen_prefix.applies(model.network)
+
+    assert applies("llama", "special")
+    assert not applies("llama", "all")
+    assert not applies("mistral", "special")  # a window
+    assert not applies("llama", "special", checkpointing=True)
 
 
 @pytest.mark.parametrize(

@@ -7,25 +7,34 @@ import pytest
 
 from gem_core.errors import GemError
 from gem_core.evaluation import catalogue as module
-from gem_core.evaluation.catalogue import BenchmarkTask, Catalogue, catalogue, sort_tasks, split_names
-
-KNOWN = Catalogue(
-    embedding={"STSBenchmark": "STS", "STS12": "STS", "belebele": "Retrieval"},
-    unreadable=frozenset({"MIEB(eng)"}),
-    benchmarks={
-        "MTEB(eng, v2)": (BenchmarkTask(task="STS12", subsets=("default",), splits=("test",), category="STS"),)
-    },
-    language=frozenset({"mmlu", "blimp_passive_1", "belebele"}),
+from gem_core.evaluation.catalogue import (
+    BenchmarkTask,
+    EmbeddingNames,
+    LanguageNames,
+    benchmark_tasks,
+    embedding_names,
+    is_sandbox,
+    language_names,
+    sort_tasks,
+    split_names,
 )
+from gem_core.recipe_evaluation import Evaluation, suites
+
+EMBEDDING = EmbeddingNames(
+    tasks={"STSBenchmark": "STS", "STS12": "STS", "belebele": "Retrieval"},
+    benchmarks={"MTEB(eng, v2)": (BenchmarkTask(task="STS12", subsets=("default",), splits=("test",)),)},
+    unreadable=frozenset({"MIEB(eng)"}),
+)
+LANGUAGE = LanguageNames(folders={"mmlu": ("mmlu",), "blimp_passive_1": ("blimp",), "belebele": ("belebele",)})
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home over libraries that know five tasks: what is tested is the sorting, not their lists."""
-    monkeypatch.setattr(module, "_ask_the_libraries", lambda: KNOWN)
-    module._catalogue.cache_clear()
-    yield tmp_path
-    module._catalogue.cache_clear()
+    """A home over libraries that know six tasks: what is tested is the sorting, not their lists."""
+    monkeypatch.setattr(module, "_ask_mteb", lambda: EMBEDDING)
+    monkeypatch.setattr(module, "_ask_lm_eval", lambda: LANGUAGE)
+    monkeypatch.setattr(module, "_read", {})
+    return tmp_path
 
 
 def test_names_are_sorted_in_the_order_given_and_each_once(home):
@@ -67,37 +76,48 @@ def test_a_comma_in_parentheses_belongs_to_the_name():
 
 
 def test_the_list_is_read_from_disk_and_a_damaged_one_is_made_anew(home, monkeypatch):
-    assert catalogue(home) == KNOWN
+    assert embedding_names(home) == EMBEDDING
     (file,) = (home / "catalogue").iterdir()
-    module._catalogue.cache_clear()
-    monkeypatch.setattr(module, "_ask_the_libraries", pytest.fail)
-    assert catalogue(home) == KNOWN
+    monkeypatch.setattr(module, "_read", {})
+    monkeypatch.setattr(module, "_ask_mteb", pytest.fail)
+    assert embedding_names(home) == EMBEDDING
     file.write_text("{")
-    module._catalogue.cache_clear()
-    monkeypatch.setattr(module, "_ask_the_libraries", lambda: KNOWN)
-    assert catalogue(home) == KNOWN
+    monkeypatch.setattr(module, "_read", {})
+    monkeypatch.setattr(module, "_ask_mteb", lambda: EMBEDDING)
+    assert embedding_names(home) == EMBEDDING
     assert len(list((home / "catalogue").iterdir())) == 1
 
 
 def test_a_home_that_cannot_be_written_costs_only_time(home):
     (home / "catalogue").write_text("a file where the folder should be")
-    assert catalogue(home) == KNOWN
+    assert language_names(home) == LANGUAGE
 
 
 def test_another_version_is_another_list(home, monkeypatch):
-    catalogue(home)
+    embedding_names(home)
     monkeypatch.setattr(module, "version", lambda name: "9.9")
-    catalogue(home)
+    embedding_names(home)
     assert len(list((home / "catalogue").iterdir())) == 2
 
 
 def test_sandbox_tasks_need_no_library(home, monkeypatch):
-    monkeypatch.setattr(module, "_ask_the_libraries", pytest.fail)
+    monkeypatch.setattr(module, "_ask_mteb", pytest.fail)
+    monkeypatch.setattr(module, "_ask_lm_eval", pytest.fail)
     assert sort_tasks(["SandboxSTS", "sandbox_mmlu"], home) == (("SandboxSTS",), ("sandbox_mmlu",))
+    with pytest.raises(GemError, match="did you mean sandbox_mmlu"):
+        sort_tasks(["sandbox_mlu"], home)
+
+
+def test_a_benchmark_names_its_tasks(home):
+    assert [part.task for part in benchmark_tasks("MTEB(eng, v2)", home)] == ["STS12"]
+    with pytest.raises(GemError, match=r"unknown benchmark 'MTEB\(eng, v3\)'; did you mean MTEB\(eng, v2\)"):
+        benchmark_tasks("MTEB(eng, v3)", home)
+    with pytest.raises(GemError, match="asks for more than text"):
+        benchmark_tasks("MIEB(eng)", home)
 
 
 def test_sorting_known_names_loads_no_heavy_library(home):
-    catalogue(home)
+    sort_tasks(["STS12", "mmlu"], home)
     program = """
 import pathlib, sys
 from gem_core.evaluation.catalogue import sort_tasks
@@ -110,10 +130,16 @@ print(sorted({"torch", "mteb", "lm_eval", "transformers", "datasets"} & sys.modu
 
 @pytest.mark.hub
 def test_the_installed_libraries_know_what_recipes_ask_for():
-    found = module._ask_the_libraries()
-    assert found.embedding["STSBenchmark"] == "STS"
-    assert {"mmlu", "arc_easy", "lambada_openai", "blimp_passive_1"} <= found.language
-    (sts17,) = (task for task in found.benchmarks["MTEB(eng, v2)"] if task.task == "STS17")
+    embedding, language = module._ask_mteb(), module._ask_lm_eval()
+    assert embedding.tasks["STSBenchmark"] == "STS"
+    (sts17,) = (part for part in embedding.benchmarks["MTEB(eng, v2)"] if part.task == "STS17")
     assert (sts17.subsets, sts17.splits) == (("en-en",), ("test",))
-    assert found.benchmarks["MTEB(eng)"] == found.benchmarks["MTEB(eng, v2)"]
-    assert "MIEB(eng)" in found.unreadable
+    assert embedding.benchmarks["MTEB(eng)"] == embedding.benchmarks["MTEB(eng, v2)"]
+    assert "MIEB(eng)" in embedding.unreadable
+    assert language.folders["mmlu"] == ("mmlu",)
+    assert language.folders["ai2_arc"] == ("arc",)
+    for name in suites():
+        evaluation = Evaluation(suite=name)
+        assert all(is_sandbox(task) or task in embedding.tasks for task in evaluation.embedding.tasks)
+        assert all(benchmark in embedding.benchmarks for benchmark in evaluation.embedding.benchmarks)
+        assert all(is_sandbox(task) or task in language.folders for task in evaluation.language.tasks)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -199,3 +200,82 @@ def test_data_that_cannot_be_reached_is_named_and_the_rest_goes_on(gem_folder, h
     assert set(scores["missing"]) == {"embedding.STSBenchmark"}
     assert "cannot be loaded" in scores["missing"]["embedding.STSBenchmark"]
     assert [score["task"] for score in scores["tasks"]] == ["SandboxSTS"]
+
+
+def test_contributions_average_to_the_score(sandbox, evaluation, shared):
+    scores = evaluate(sandbox.base_model, "the base", evaluation, shared)
+    store = ScoreStore(shared.scores)
+    by_task = {score.task: score for score in scores.tasks if score.read_out == "mean"}
+    for task in ("SandboxClassification", "SandboxRetrieval"):
+        items = store.items(by_task[task])[task]
+        assert len(items) == by_task[task].items
+        assert np.mean(list(items.values())) == pytest.approx(by_task[task].value, abs=1e-3)
+    repetitions = [row["contribution"] for row in table(store, by_task["SandboxClustering"])]
+    assert 100 * np.mean(repetitions) == pytest.approx(by_task["SandboxClustering"].value)
+    assert store.items(by_task["SandboxSTS"]) is None
+    pairs = store.predictions(by_task["SandboxSTS"])
+    similarities, golds = zip(*pairs.values(), strict=True)
+    assert len(pairs) == by_task["SandboxSTS"].items
+    assert 100 * spearmanr(similarities, golds).statistic == pytest.approx(by_task["SandboxSTS"].value)
+    assert store.predictions(by_task["SandboxRetrieval"]) is None
+
+
+def test_a_folder_that_is_not_the_model_it_is_said_to_be_is_refused(gem_folder, few_tasks, settings):
+    with pytest.raises(GemError, match="is not the model it is said to be"):
+        evaluate(gem_folder, "a model", few_tasks, settings, digest="0" * 64)
+    assert not settings.scores.exists()
+
+
+def test_a_folder_that_changes_meanwhile_is_refused(gem_folder, few_tasks, settings, tmp_path):
+    folder = shutil.copytree(gem_folder, tmp_path / "model")
+
+    def change(message, _):
+        if "loading" in message:
+            content = json.loads((folder / "gem.json").read_text())
+            (folder / "gem.json").write_text(json.dumps(content | {"seed": 99}))
+
+    with pytest.raises(GemError, match="was changed while its measuring began"):
+        evaluate(folder, "a model", few_tasks, settings, progress=change)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from gem_core.evaluation.run import evaluate
+from gem_core.recipe import Evaluation
+from gem_core.settings import Settings
+import gem_core.evaluation.store as store
+written = os.fsync
+count = []
+def fsync(number):
+    count.append(number)
+    if len(count) == 3:  # entry and records of the first task are there; the second's records are half written
+        os.kill(os.getpid(), 9)
+    written(number)
+store.os.fsync = fsync
+evaluation = Evaluation.model_validate(
+    {"sandbox": 7, "embedding": {"tasks": ["SandboxSTS", "SandboxPairClassification"]}}
+)
+class Apart(Settings):
+    @property
+    def scores(self):
+        return Path(sys.argv[3])
+evaluate(Path(sys.argv[1]), "a model", evaluation, Apart(home=Path(sys.argv[2])))
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_in_the_middle_of_a_task_loses_that_task_alone(gem_folder, home, settings):
+    program = [sys.executable, "-c", KILLED, str(gem_folder), str(home), str(settings.scores)]
+    killed = subprocess.run(program, capture_output=True, check=False)
+    assert killed.returncode == -9
+    kept = [path.name for path in settings.scores.rglob("*.json")]
+    assert [name.split(".")[1] for name in kept] == ["SandboxSTS"]
+    seen = []
+    evaluation = Evaluation.model_validate(
+        {"sandbox": SEED, "embedding": {"tasks": ["SandboxSTS", "SandboxPairClassification"]}}
+    )
+    scores = evaluate(gem_folder, "a model", evaluation, settings, progress=lambda *step: seen.append(step[0]))
+    assert len(scores.tasks) == 2
+    assert "SandboxPairClassification special" in seen
+    assert "SandboxSTS special" not in seen

@@ -26,7 +26,7 @@ def test_the_harness_leaves_the_model_as_it_is(bases, settings, tmp_path, family
     ids = torch.tensor([[5, 6, 7, 8, *model.special_ids]], device=model.device)
     texts = ["The quick fox sings.", "An owl"]
     logits, vectors = model.causal_lm()(ids).logits, model.encode(texts)
-    suite = LanguageSuite(model, 4, LanguageTasks(()))
+    suite = LanguageSuite(model, 4, LanguageTasks((), tmp_path))
     torch.testing.assert_close(suite.model.model(ids).logits, logits, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(model.encode(texts), vectors, atol=1e-5)
 
