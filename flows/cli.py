@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flows import environment
-from flows.commands import compare, exports, models, recipes, reproduce, runs, service, versions
+from flows.commands import compare, exports, models, recipes, reproduce, runs, service, studies, versions
 from flows.console import err, fail
 from gem_core.errors import GemError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
         "`models:/NAME/VERSION` or `models:/NAME@ALIAS`."
     ),
 )
-for part in (runs, models, exports, compare, versions, reproduce, service):
+for part in (runs, models, exports, compare, studies, versions, reproduce, service):
     for command in part.COMMANDS:
         app.command()(command)
 app.add_typer(recipes.app, name="recipe")

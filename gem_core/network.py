@@ -101,7 +101,7 @@ def with_adapter(
         lora_alpha=adaptation.alpha,
         lora_dropout=adaptation.dropout,
         target_modules="all-linear",
-        trainable_token_indices=list(special_ids) if adaptation.scope == "all" else None,
+        trainable_token_indices=list(special_ids) if special_ids and adaptation.scope == "all" else None,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
         torch.manual_seed(seed)

@@ -10,6 +10,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from gem_core.ablation import Result, Variant
 from gem_core.errors import GemError
 from gem_core.evaluation.scores import Scores
 from gem_core.identity import content_digest
@@ -125,6 +126,42 @@ class Evaluated(_File):
 
     scores: dict[str, Scores]
     """By model reference."""
+
+
+class AblateJob(_File):
+    """``JOB.json``: train and score the variants of a grid. Each result lies in ``results``, in a file of its own."""
+
+    recipe: Recipe
+    """What they vary."""
+    base: ResolvedModel
+    """The one base of all."""
+    data: Path
+    """The prepared rows, the same for all."""
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+    """Of those variants that are trained; the first for the others."""
+    results: Path
+    home: Path
+    """``GEM_HOME`` of the job."""
+
+    def runs(self) -> list[tuple[Variant, int]]:
+        """Every variant with every seed that matters to it."""
+        return [(v, seed) for v in self.variants for seed in (self.seeds if v.trained else self.seeds[:1])]
+
+    def result(self, variant: Variant, seed: int) -> Path:
+        """Where a result lies."""
+        name = "".join(letter if letter.isalnum() else "-" for letter in variant.name.lower())
+        return self.results / f"{name}.{seed}.json"
+
+    def found(self) -> list[Result]:
+        """The results that are there, in the order of the runs; one that does not read counts as missing."""
+        found = []
+        for variant, seed in self.runs():
+            try:
+                found.append(Result.model_validate_json(self.result(variant, seed).read_text()))
+            except (OSError, ValueError):
+                continue
+        return found
 
 
 class Progress(BaseModel):

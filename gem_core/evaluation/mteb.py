@@ -11,7 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mteb
 import numpy as np
@@ -32,17 +32,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gem_core.evaluation.plan import PlannedTask
-    from gem_core.model import GemModel
     from gem_core.sandbox import Sandbox
 
 MEMO_BYTES = 2**30
 """Embeddings kept for texts that come again in another task; beyond this much, texts are embedded anew."""
 
 
+class Embedder(Protocol):
+    """What is asked of a model, or of a baseline beside it."""
+
+    read_out: str
+    """How a text becomes a vector."""
+
+    def encode(self, texts: Sequence[str], *, batch_size: int, max_length: int) -> NDArray[np.float32]:
+        """Unit vectors ``[texts, dimension]``, in the order of the texts."""
+        ...
+
+
 class MtebEncoder:
     """A GemModel behind mteb's ``EncoderProtocol``; a text that several tasks share is embedded once."""
 
-    def __init__(self, model: GemModel, read_out: str, digest: str) -> None:
+    def __init__(self, model: Embedder, read_out: str, digest: str) -> None:
         self.model = model
         self.read_out = read_out
         self.mteb_model_meta = ModelMeta.create_empty({"name": f"gem/{digest[:12]}", "revision": digest})
@@ -111,7 +121,7 @@ class EmbeddingTasks:
 class EmbeddingSuite:
     """The mteb package with one model in it; read-outs of the model share its weights and nothing else."""
 
-    def __init__(self, model: GemModel, digest: str, tasks: EmbeddingTasks) -> None:
+    def __init__(self, model: Embedder, digest: str, tasks: EmbeddingTasks) -> None:
         self.model = model
         self.digest = digest
         self.tasks = tasks

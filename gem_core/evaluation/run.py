@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gem_core.errors import GemError
 from gem_core.evaluation.assembly import assemble
@@ -18,8 +19,7 @@ from gem_core.evaluation.store import Measured, ScoreStore
 from gem_core.identity import content_digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from gem_core.evaluation.mteb import Embedder
     from gem_core.evaluation.scores import Scores
     from gem_core.model import GemModel
     from gem_core.recipe import Evaluation
@@ -116,6 +116,32 @@ def evaluate(
     return assemble(digest, reference, kept, missing)
 
 
+def measure_encoder(
+    encoder: Embedder, name: str, evaluation: Evaluation, settings: Settings
+) -> dict[str, Measured | str]:
+    """Measure the embeddings of anything that encodes, a baseline for example; nothing is cached.
+
+    Args:
+        encoder: What makes the vectors.
+        name: Unlike any other encoder's.
+        evaluation: Its embedding tasks are measured.
+        settings: Where sandboxes are.
+
+    Returns:
+        What was measured by task, or the reason why not.
+
+    Raises:
+        GemError: For a task name that nobody knows.
+    """
+    from gem_core.evaluation.quiet import quiet
+
+    to_do = [(task, encoder.read_out) for task in plan(evaluation, settings.home) if task.kind == "embedding"]
+    with quiet():
+        measure = _measure(encoder, name, evaluation, settings, to_do)
+        found = {task.task: measure(task, out) for task, out in to_do}
+    return {task: part.reason if isinstance(part, Unreachable) else part for task, part in found.items()}
+
+
 def _measurements(planned: tuple[PlannedTask, ...], outs: tuple[str, ...]) -> Iterator[tuple[PlannedTask, str]]:
     """Every task with every read-out it is to be measured with: none (empty) for language tasks."""
     for task in planned:
@@ -124,13 +150,13 @@ def _measurements(planned: tuple[PlannedTask, ...], outs: tuple[str, ...]) -> It
 
 
 def _measure(
-    folder: Path,
+    source: Path | Embedder,
     digest: str,
     evaluation: Evaluation,
     settings: Settings,
     to_do: list[tuple[PlannedTask, str]],
 ) -> Callable[[PlannedTask, str], Measured | Unreachable]:
-    """The function that measures one of `to_do`, with the model loaded once for all of them.
+    """The function that measures one of `to_do`, with the model of a folder loaded once for all of them.
 
     All names are checked first: a misspelt one is refused before minutes are spent on the others.
     """
@@ -156,9 +182,11 @@ def _measure(
         language_tasks = LanguageTasks(language, settings.home, sandbox)
         language_tasks.check()
         suites["language"] = lambda model: LanguageSuite(model, evaluation.language.batch_size, language_tasks)
-    model = GemModel.load(folder, settings=settings, dtype=evaluation.dtype)
-    if model.digest != digest:
-        raise GemError(f"{folder} was changed while its measuring began; try again when nothing writes to it")
+    model: Any = source
+    if isinstance(source, Path):
+        model = GemModel.load(source, settings=settings, dtype=evaluation.dtype)
+        if model.digest != digest:
+            raise GemError(f"{source} was changed while its measuring began; try again when nothing writes to it")
     ready = {kind: make(model) for kind, make in suites.items()}
     return lambda task, out: ready[task.kind].measure(task, out)
 

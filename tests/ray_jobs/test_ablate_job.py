@@ -1,0 +1,45 @@
+from gem_core.ablation import Result, variants
+from gem_core.recipe import Recipe
+from gem_core.sources import ResolvedModel
+from ray_jobs.jobs import AblateJob
+
+
+def a_job(tmp_path, grid="pooling,simcse"):
+    return AblateJob(
+        recipe=Recipe.model_validate(
+            {"name": "tiny", "base_model": {"source": "x"}, "data": {"sources": [{"source": "x.txt"}]}}
+        ),
+        base=ResolvedModel("x", "r", tmp_path, "d", None),
+        data=tmp_path / "data",
+        variants=variants(grid),
+        seeds=(1, 2),
+        results=tmp_path / "results",
+        home=tmp_path,
+    )
+
+
+def test_only_what_is_trained_runs_with_every_seed(tmp_path):
+    runs = [(variant.name, seed) for variant, seed in a_job(tmp_path).runs()]
+    assert runs[:2] == [("GEM", 1), ("GEM", 2)]
+    assert ("base, mean pooling", 1) in runs
+    assert ("base, mean pooling", 2) not in runs
+    assert ("causal SimCSE, weighted mean", 2) in runs
+
+
+def test_every_result_has_a_file_of_its_own_and_a_broken_one_counts_as_missing(tmp_path):
+    job = a_job(tmp_path, "all")
+    paths = [job.result(variant, seed) for variant, seed in job.runs()]
+    assert len(set(paths)) == len(paths)
+    assert job.found() == []
+    job.results.mkdir()
+    for path, (variant, seed) in zip(paths[:2], job.runs()[:2], strict=True):
+        path.write_text(Result(variant=variant.name, seed=seed, points={"STS12": 1.0}).model_dump_json())
+    assert [(found.variant, found.seed) for found in job.found()] == [("GEM", 1), ("GEM", 2)]
+    paths[0].write_text("{")
+    assert len(job.found()) == 1
+
+
+def test_a_job_is_read_as_it_was_written(tmp_path):
+    job = a_job(tmp_path)
+    job.write(tmp_path / "job.json")
+    assert AblateJob.read(tmp_path / "job.json") == job
