@@ -26,9 +26,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from gem_core.batches import Planner, Rows
+from gem_core.batches import Planner
 from gem_core.model import DTYPES
 from gem_core.recipe import BaseModelSource, Recipe
+from gem_core.rows import Rows
 from gem_core.settings import Settings
 from gem_core.sources import ResolvedModel, resolve
 from gem_core.training import StepReport, train

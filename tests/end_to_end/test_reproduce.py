@@ -8,8 +8,8 @@ import torch
 from flows import lineage, recipes
 from flows.run import Run
 from gem_core import data, sources, training
-from gem_core.batches import Rows
 from gem_core.registry import Registry
+from gem_core.rows import Rows
 from gem_core.settings import Settings
 from gem_core.tracking import Tracking
 from ray_jobs.jobs import Trained
