@@ -46,7 +46,7 @@ class LanguageEvaluation(Section):
     """Examples in the prompt; each task's own default when unset."""
     limit: PositiveInt | None = None
     """Questions a task: a quick look, marked as such in every report."""
-    by_task: dict[str, LanguageTask] = Field(default_factory=dict)
+    by_task: dict[str, LanguageTask] = Field(default={})
     """Examples and limit of single tasks or groups: ``{mmlu: {fewshot: 5}}``."""
     batch_size: PositiveInt = 32
     """Requests a batch."""

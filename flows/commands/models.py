@@ -1,5 +1,6 @@
 """``gem encode``, ``generate`` and ``evaluate``: use and measure models."""
 
+import difflib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,7 +116,16 @@ def evaluation_of(suite: str | None, tasks: str | None) -> Evaluation:
     if (suite is None) == (tasks is None):
         raise GemError("give either --suite NAME (a suite, or a recipe whose tasks to use) or --tasks A,B")
     if suite is not None:
-        return Evaluation(suite=suite) if suite in suites() else recipes.load(suite).evaluation
+        if suite in suites():
+            return Evaluation(suite=suite)
+        known = [*suites(), *recipes.names()]
+        if not suite.endswith((".yaml", ".yml")) and suite not in known:
+            near = difflib.get_close_matches(suite, known, n=1)
+            hint = (
+                f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}; or give a path to a .yaml file"
+            )
+            raise GemError(f"unknown suite {suite} ({hint})")
+        return recipes.load(suite).evaluation
     from gem_core.evaluation.catalogue import embedding_names, is_sandbox, sort_tasks, split_names
 
     names = split_names(tasks or "")
