@@ -52,7 +52,7 @@ def post_training(recipe: Recipe) -> Outcome:
                 champion_version=champion.version if champion else None,
             )
             version = steps.register(run, data, trained, mlflow_run, comparison)
-            report = steps.judge(run, comparison)
+            report = steps.judge(run, comparison, data)
             decision = steps.promote(run, version, comparison, report)
     decision = steps.await_person(run, version, decision)
     return Outcome(

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
-from flows import artifacts, lineage, promotion
+from flows import artifacts, figures, lineage, promotion
 from flows.outcome import Comparison, Decision
 from flows.progress import report
 from flows.promotion import patient
@@ -213,7 +213,7 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
 
 
 @once
-def judge(run: Run, comparison: Comparison) -> GateReport:
+def judge(run: Run, comparison: Comparison, data: PreparedData) -> GateReport:
     """Hold the candidate against its base and the champion."""
     store = ScoreStore(run.settings.scores)
     verdict = gates.judge(
@@ -223,6 +223,7 @@ def judge(run: Run, comparison: Comparison) -> GateReport:
         run.recipe.gates,
         records=store.items,
         predictions=store.predictions,
+        figures=figures.measure(run, data),
     )
     artifacts.score_table(comparison.by_role())
     artifacts.gate_report(verdict)

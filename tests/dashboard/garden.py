@@ -77,12 +77,13 @@ def fill(home: Path) -> Store:
         content = report.model_dump(mode="json")
         registry.record_report(NAME, version.version, content)
         words = {"who": "tests", "reason": report.sentence(), "report": content}
+        reigning = registry.champion(NAME)
+        expected = reigning and reigning.version
         if action == "promote":
-            reigning = registry.champion(NAME)
-            registry.promote(NAME, version.version, expected=reigning and reigning.version, **words)
+            registry.promote(NAME, version.version, expected=expected, **words)
             champion = candidate
         elif action == "challenge":
-            registry.challenge(NAME, version.version, **words)
+            registry.challenge(NAME, version.version, expected=expected, **words)
         else:
             registry.refuse(NAME, version.version, **words)
         tracking.finish(run_id)

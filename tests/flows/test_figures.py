@@ -1,0 +1,47 @@
+import json
+from types import SimpleNamespace
+
+from flows import figures
+from gem_core.recipe_gates import Gate
+from gem_core.rows import Rows
+
+BUDGETS = [
+    Gate(name="clean", metric="contamination.share", against="threshold", at_most=0.1),
+    Gate(name="small", metric="memory.weights_mb", against="threshold", at_most=100),
+]
+
+
+def run_of(tmp_path, gates, texts, monkeypatch):
+    """A run whose evaluation measures on these texts."""
+    monkeypatch.setattr("gem_core.evaluation.texts.evaluation_texts", lambda *_: (("task", text) for text in texts))
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda _: Words())
+    for folder, size in (("base", 3_000_000), ("model", 500_000)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "weights.safetensors").write_bytes(b"\0" * size)
+    recipe = SimpleNamespace(gates=gates, evaluation=None)
+    base = SimpleNamespace(folder=tmp_path / "base")
+    return SimpleNamespace(recipe=recipe, settings=None, folder=tmp_path, model=tmp_path / "model", base=base)
+
+
+class Words:
+    """Token ids are word numbers."""
+
+    def decode(self, tokens, **_):
+        return " ".join(f"w{token}" for token in tokens)
+
+
+def test_figures_are_measured_where_a_gate_asks_for_them(tmp_path, monkeypatch):
+    data = SimpleNamespace(folder=tmp_path / "data")
+    Rows.write(data.folder, [[1, 2, 3, 4, 5], [6, 7, 8, 9]])
+    run = run_of(tmp_path, BUDGETS, ["w2 w3 w4 w5", "w5 w6 w7 w8", "w6 w7 w8 w9"], monkeypatch)
+    (run.model / "adapter_config.json").write_text("{}")
+    assert figures.measure(run, data) == {"contamination.share": 2 / 3, "memory.weights_mb": 3.5}
+    shown = json.loads((tmp_path / "contamination.json").read_text())
+    assert shown["examples"] == ["w2 w3 w4 w5", "w6 w7 w8 w9"]
+    run.recipe.gates = ()
+    assert figures.measure(run, data) == {}
+
+
+def test_full_weights_need_no_base(tmp_path, monkeypatch):
+    run = run_of(tmp_path, BUDGETS[1:], [], monkeypatch)
+    assert figures.measure(run, None) == {"memory.weights_mb": 0.5}
