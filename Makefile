@@ -28,8 +28,8 @@ install: $(STAMP) ## Make .venv and install the locked dependencies and the gem 
 demo: $(STAMP) ## Fine-tune, score, register, judge and promote a small model, end to end
 	@$(BIN)/gem demo $(ARGS)
 
-test: $(STAMP) ## Run the tests in JOBS=2 processes; ARGS="-k mask" picks some
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
+test: $(STAMP) ## Run the tests in JOBS=2 processes; ARGS="-k mask" picks some, ARGS="-m long" those of a minute and more
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder -m 'not long' $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the walls between the packages
 	@$(BIN)/ruff check .

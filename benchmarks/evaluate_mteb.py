@@ -105,7 +105,7 @@ def ours(folder: Path, names: list[str], options: argparse.Namespace) -> dict[st
         }
     )
     model = GemModel.load(folder, settings=Settings(), dtype=options.dtype)
-    suite = EmbeddingSuite(model, str(model.digest), EmbeddingTasks(Settings().home))
+    suite = EmbeddingSuite(model, str(model.digest), EmbeddingTasks(Settings().home), ["mean"])
     seconds, scores = {}, {}
     with tempfile.TemporaryDirectory() as home:
         store = ScoreStore(Path(home))

@@ -14,7 +14,7 @@ from gem_core import decompression, encoding, generation, model_folder
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.network import causal_lm, load_network, load_tokenizer, with_adapter
-from gem_core.read_out import READ_OUTS
+from gem_core.read_out import PLAIN, READ_OUTS, TOGETHER
 from gem_core.special_tokens import add_special_tokens, first_rows, initialise_rows, special_token_ids
 
 if TYPE_CHECKING:
@@ -179,7 +179,9 @@ class GemModel:
     def dimension(self) -> int:
         """Numbers of an embedding."""
         hidden = int(causal_lm(self.network).config.hidden_size)
-        return hidden * self.k if self.read_out == "special" and self.pooling == "concat" else hidden
+        if self.read_out == "special":
+            return hidden * self.k if self.pooling == "concat" else hidden
+        return hidden * len(PLAIN) if self.read_out == TOGETHER else hidden
 
     @property
     def max_positions(self) -> int | None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from gem_core.attention_mask import Mask
 
 READ_OUTS = ("special", "mean", "last")
+PLAIN = ("mean", "last")
+"""Those of a text's own tokens."""
+TOGETHER = "+".join(PLAIN)
+"""Both side by side, from one pass."""
 
 
 def text_tokens(
@@ -68,7 +72,12 @@ def special_states(states: Tensor, lengths: Tensor, count: int, pooling: str) ->
 
 
 def text_states(states: Tensor, lengths: Tensor, read_out: str) -> Tensor:
-    """Embeddings from the text's own tokens, the whole row: their ``mean`` or their ``last``, [B, D]."""
+    """Embeddings from the text's own tokens, the whole row: their ``mean`` or their ``last``, [B, D].
+
+    ``mean+last`` is both in a row, [B, 2D].
+    """
+    if read_out == TOGETHER:
+        return torch.cat([text_states(states, lengths, one) for one in PLAIN], dim=1)
     if read_out == "last":
         return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
     own = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]

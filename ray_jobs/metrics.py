@@ -11,6 +11,7 @@ from gem_core.errors import GemError
 from gem_core.tracking import Tracking
 
 SECONDS_BETWEEN_CALLS = 3.0
+SECONDS_TO_SETTLE = 10.0
 POINTS_A_RUN = 2000
 """A curve needs no more; longer trainings are thinned evenly."""
 
@@ -31,6 +32,8 @@ class MetricsWriter:
         self._steps = steps
         self._queue = queue.SimpleQueue[tuple[int, dict[str, float]]]()
         self._ended = threading.Event()
+        self._asked = threading.Event()
+        self._answered = threading.Event()
         self._thread = threading.Thread(target=self._write, name="gem-metrics", daemon=True)
 
     def __enter__(self) -> Self:
@@ -42,6 +45,7 @@ class MetricsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended.set()
+        self._asked.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -50,10 +54,19 @@ class MetricsWriter:
         if self._run and (step % self._stride == 0 or step in (1, self._steps)):
             self._queue.put((step, dict(metrics)))
 
+    def settle(self) -> None:
+        """Wait until all that was added has been written, or tried: a checkpoint is not to be ahead of the record."""
+        if self._thread.is_alive():
+            self._answered.clear()
+            self._asked.set()
+            self._answered.wait(SECONDS_TO_SETTLE)
+
     def _write(self) -> None:
         waiting: list[tuple[int, dict[str, float]]] = []
         while True:
-            last = self._ended.wait(SECONDS_BETWEEN_CALLS)
+            asked = self._asked.wait(SECONDS_BETWEEN_CALLS)
+            self._asked.clear()
+            last = self._ended.is_set()
             while not self._queue.empty():
                 waiting.append(self._queue.get())
             try:
@@ -63,5 +76,7 @@ class MetricsWriter:
             except GemError as error:
                 if last:
                     logger.warning("The metrics of %d steps did not reach MLflow: %s", len(waiting), error)
+            if asked:
+                self._answered.set()
             if last:
                 return

@@ -56,13 +56,15 @@ class _Reporter:
         self._last_line = 0.0
 
     def __call__(self, report: StepReport) -> None:
+        if self._first:
+            self._metrics.add(report.step, report.metrics)
         if report.step % self._every == 0 or report.step == report.steps:
+            self._metrics.settle()
             # Ray's report waits for every worker: at checkpoints only, and on all of them
             saved = ray_train.Checkpoint.from_directory(report.checkpoint) if report.checkpoint else None
             ray_train.report({"step": report.step, **report.metrics}, checkpoint=saved)
         if not self._first:
             return
-        self._metrics.add(report.step, report.metrics)
         now = time.monotonic()
         if now - self._last_line >= SECONDS_BETWEEN_LINES or report.step == report.steps:
             self._last_line = now

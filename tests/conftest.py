@@ -53,9 +53,19 @@ def _cuda() -> bool:
 
 @pytest.fixture(scope="session")
 def sandbox_home(tmp_path_factory) -> Path:
-    """A GEM_HOME in which the whole sandbox of seed 2 is built: about a minute and a half, once a session."""
-    from gem_core.sandbox import build
+    """A GEM_HOME in which a small sandbox stands where the full one of seed 2 would be looked for.
+
+    Its base has learnt next to nothing: what the full one knows is seen by `make demo` and its gates.
+    """
+    from gem_core.sandbox import ModelSize, SandboxSpec, TaskSizes, build
 
     home = tmp_path_factory.mktemp("home")
-    build(home, 2)
+    small = SandboxSpec(
+        training_rows=2000,
+        questions_per_subject=10,
+        tasks=TaskSizes(sts_pairs=60, labelled_texts=60, queries=20, documents_per_entity=2),
+        model=ModelSize(vocabulary=1024, width=64, layers=2, heads=2, feed_forward=128, steps=40),
+    )
+    built = build(home, 2, spec=small)
+    built.folder.with_name(f"2-{SandboxSpec().digest()}").symlink_to(built.folder)
     return home

@@ -25,6 +25,7 @@ from gem_core.evaluation.data_access import Unreachable, unreachable
 from gem_core.evaluation.embedding_records import leaf, records
 from gem_core.evaluation.scores import TaskScore
 from gem_core.evaluation.store import Measured
+from gem_core.read_out import PLAIN, TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,15 +50,41 @@ class Embedder(Protocol):
         ...
 
 
-class MtebEncoder:
-    """A GemModel behind mteb's ``EncoderProtocol``; a text that several tasks share is embedded once."""
+class TextVectors:
+    """Embeddings by one read-out; a text is embedded once, whichever tasks ask for it."""
 
-    def __init__(self, model: Embedder, read_out: str, digest: str) -> None:
+    def __init__(self, model: Embedder, read_out: str) -> None:
         self.model = model
         self.read_out = read_out
-        self.mteb_model_meta = ModelMeta.create_empty({"name": f"gem/{digest[:12]}", "revision": digest})
         self._memo: dict[str, NDArray[np.float32]] = {}
         self._memo_bytes = 0
+
+    def of(self, texts: Sequence[str], *, batch_size: int, max_length: int) -> NDArray[np.float32]:
+        """Unit vectors ``[texts, dimension]``, in the order of the texts."""
+        known = {text: self._memo[text] for text in set(texts) & self._memo.keys()}
+        if fresh := [text for text in dict.fromkeys(texts) if text not in known]:
+            self.model.read_out = self.read_out
+            vectors = self.model.encode(fresh, batch_size=batch_size, max_length=max_length)
+            known.update(zip(fresh, vectors, strict=True))
+            if self._memo_bytes + vectors.nbytes <= MEMO_BYTES:
+                self._memo.update(zip(fresh, vectors, strict=True))
+                self._memo_bytes += vectors.nbytes
+        return np.stack([known[text] for text in texts])
+
+
+class MtebEncoder:
+    """A GemModel behind mteb's ``EncoderProtocol``.
+
+    Args:
+        vectors: Its embeddings.
+        digest: Its identity.
+        part: Which of how many equal parts of each vector is this encoder's: two read-outs may share a pass.
+    """
+
+    def __init__(self, vectors: TextVectors, digest: str, part: tuple[int, int] = (0, 1)) -> None:
+        self.mteb_model_meta = ModelMeta.create_empty({"name": f"gem/{digest[:12]}", "revision": digest})
+        self._vectors = vectors
+        self._part, self._parts = part
 
     def encode(
         self,
@@ -69,15 +96,12 @@ class MtebEncoder:
     ) -> NDArray[np.float32]:
         """Unit vectors ``[texts, dimension]`` of mteb's batches of texts, in their order."""
         texts = [text for batch in inputs for text in batch["text"]]
-        known = {text: self._memo[text] for text in set(texts) & self._memo.keys()}
-        if fresh := [text for text in dict.fromkeys(texts) if text not in known]:
-            self.model.read_out = self.read_out
-            vectors = self.model.encode(fresh, batch_size=batch_size, max_length=max_length)
-            known.update(zip(fresh, vectors, strict=True))
-            if self._memo_bytes + vectors.nbytes <= MEMO_BYTES:
-                self._memo.update(zip(fresh, vectors, strict=True))
-                self._memo_bytes += vectors.nbytes
-        return np.stack([known[text] for text in texts])
+        vectors = self._vectors.of(texts, batch_size=batch_size, max_length=max_length)
+        if self._parts == 1:
+            return vectors
+        own = np.split(vectors, self._parts, axis=1)[self._part]
+        unit: NDArray[np.float32] = own / np.linalg.norm(own, axis=1, keepdims=True)
+        return unit
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:  # noqa: ANN401 - mteb's Array: numpy or torch
         """Cosine similarity of each with each."""
@@ -119,13 +143,23 @@ class EmbeddingTasks:
 
 
 class EmbeddingSuite:
-    """The mteb package with one model in it; read-outs of the model share its weights and nothing else."""
+    """The mteb package with one model in it.
 
-    def __init__(self, model: Embedder, digest: str, tasks: EmbeddingTasks) -> None:
-        self.model = model
-        self.digest = digest
+    Args:
+        model: What embeds.
+        digest: Its identity.
+        tasks: Makes the tasks.
+        outs: The read-outs that will be asked for. A base's two come from one pass over each text.
+    """
+
+    def __init__(self, model: Embedder, digest: str, tasks: EmbeddingTasks, outs: Sequence[str]) -> None:
         self.tasks = tasks
-        self._encoders: dict[str, MtebEncoder] = {}
+        if tuple(outs) == PLAIN:
+            both = TextVectors(model, TOGETHER)
+            parts = {out: (number, len(PLAIN)) for number, out in enumerate(PLAIN)}
+            self._encoders = {out: MtebEncoder(both, digest, part) for out, part in parts.items()}
+        else:
+            self._encoders = {out: MtebEncoder(TextVectors(model, out), digest) for out in outs}
 
     def measure(self, planned: PlannedTask, read_out: str) -> Measured | Unreachable:
         """Measure one task with one read-out, and keep what mteb predicted for each item."""
@@ -138,8 +172,6 @@ class EmbeddingSuite:
         for part in parts:
             if missing := unreachable(part.load_data):
                 return missing
-        if read_out not in self._encoders:
-            self._encoders[read_out] = MtebEncoder(self.model, read_out, self.digest)
         options = {name: planned.settings[name] for name in ("batch_size", "max_length")}
         with tempfile.TemporaryDirectory() as folder:
             result = mteb.evaluate(

@@ -175,7 +175,8 @@ def _measure(
 
         embedding_tasks = EmbeddingTasks(settings.home, sandbox)
         embedding_tasks.check(embedding)
-        suites["embedding"] = lambda model: EmbeddingSuite(model, digest, embedding_tasks)
+        outs = tuple(dict.fromkeys(out for task, out in to_do if task.kind == "embedding"))
+        suites["embedding"] = lambda model: EmbeddingSuite(model, digest, embedding_tasks, outs)
     if language:
         from gem_core.evaluation.language import LanguageSuite, LanguageTasks
 

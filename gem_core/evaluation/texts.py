@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gem_core.evaluation.catalogue import is_sandbox
 from gem_core.evaluation.data_access import unreachable
-from gem_core.evaluation.plan import is_sandbox, plan
+from gem_core.evaluation.plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,28 +23,30 @@ def evaluation_texts(evaluation: Evaluation, settings: Settings) -> Iterator[tup
     Loads the tasks' data, and mteb or lm-eval with it: seconds, and more for large retrieval corpora.
     """
     sandbox = None
-    planned = plan(evaluation)
+    planned = plan(evaluation, settings.home)
     if evaluation.sandbox is not None and any(is_sandbox(task.task) for task in planned):
         from gem_core.sandbox import build
 
         sandbox = build(settings.home, evaluation.sandbox)
-    embedding = [task.task for task in planned if task.kind == "embedding"]
+    embedding = [task for task in planned if task.kind == "embedding"]
     if embedding:
         from mteb.abstasks.aggregated_task import AbsTaskAggregate
 
         from gem_core.evaluation.mteb import EmbeddingTasks
 
-        tasks = EmbeddingTasks(evaluation.embedding.languages, sandbox)
-        for name in embedding:
-            task = tasks.make(name)
+        tasks = EmbeddingTasks(settings.home, sandbox)
+        for asked in embedding:
+            task = tasks.make(asked)
             for part in task.metadata.tasks if isinstance(task, AbsTaskAggregate) else [task]:
                 if not unreachable(part.load_data):
-                    yield from ((name, text) for text in _strings(part.dataset, frozenset(part.metadata.eval_splits)))
+                    yield from (
+                        (asked.task, text) for text in _strings(part.dataset, frozenset(part.metadata.eval_splits))
+                    )
     language = tuple(task.task for task in planned if task.kind == "language")
     if language:
         from gem_core.evaluation.language import LanguageTasks
 
-        manager = LanguageTasks(language, sandbox).manager
+        manager = LanguageTasks(language, settings.home, sandbox).manager
         for name in language:
             for leaf in _leaves(manager, name):
                 yield from ((name, text) for text in _questions(leaf))

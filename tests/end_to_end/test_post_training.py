@@ -8,7 +8,6 @@ import time
 import psutil
 import pytest
 
-from gem_core.evaluation.scores import Scores
 from gem_core.registry import Registry
 from gem_core.settings import Settings
 from gem_core.tracking import Tracking
@@ -53,18 +52,13 @@ def test_scores_and_training_are_in_the_one_mlflow_run(first, settings):
         assert tracking.read_artifact(first["mlflow_run"], name)
 
 
-def test_the_base_knows_its_world(first):
-    baseline = Scores.model_validate(first["comparison"]["baseline"])
-    assert baseline.value("language") >= 50  # four choices: 25 is chance
-    assert 20 < baseline.value("embedding") < 50
-
-
 def test_every_gate_has_a_verdict_and_a_reason(first):
     assert first["report"]["results"]
     for result in first["report"]["results"]:
         assert result["verdict"] in {"pass", "fail", "inconclusive"}
         assert result["reason"]
-    assert first["decision"]["promoted"] == (first["report"]["verdict"] == "pass")
+    assert first["report"]["verdict"] == "pass"
+    assert first["decision"]["promoted"]
 
 
 def test_a_rerun_does_nothing_again(gem, first):
@@ -96,10 +90,8 @@ def test_known_scores_are_compared_without_measuring(gem, first):
     assert time.monotonic() - begin < 60
 
 
-def test_a_person_promotes_and_rolls_back(gem, first, settings):
+def test_the_first_champion_has_nobody_to_be_rolled_back_to(gem, first, settings):
     version = first["version"]
-    if not first["decision"]["promoted"]:
-        assert gem("promote", "sandbox", version, "--reason", "by hand").returncode == 0
     assert Registry(settings).champion("sandbox").version == version
     refused = gem("rollback", "sandbox")
     assert refused.returncode == 1
@@ -108,12 +100,15 @@ def test_a_person_promotes_and_rolls_back(gem, first, settings):
     assert moves[-1]["to_version"] == version
 
 
+@pytest.mark.long
 def test_an_interrupted_and_then_killed_run_is_taken_up_where_it_was(gem, first, settings):
-    arguments = gem.short_run("seed=5", "evaluation.embedding.tasks=[SandboxSTS]")
+    arguments = gem.short_run(
+        "seed=5", "training.steps=240", "training.checkpoint_every=30", "evaluation.embedding.tasks=[SandboxSTS]"
+    )
     versions = Registry(settings).versions("sandbox")
 
     process = gem.start(*arguments)
-    interrupted_at = gem.wait_for(lambda: _checkpoints(gem, 5), what="a checkpoint")
+    gem.wait_for(lambda: len(_checkpoints(gem, 5)) > 1, what="two checkpoints")  # so that the first is complete
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -123,8 +118,9 @@ def test_an_interrupted_and_then_killed_run_is_taken_up_where_it_was(gem, first,
     assert Tracking(settings.mlflow_uri).runs("sandbox")[0].status == "KILLED"
     assert not _cluster_processes(gem)
 
+    known = _checkpoints(gem, 5)
     process = gem.start(*arguments)
-    gem.wait_for(lambda: _checkpoints(gem, 5) - interrupted_at, what="a further checkpoint")
+    gem.wait_for(lambda: _checkpoints(gem, 5) - known, what="a further checkpoint")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -133,9 +129,9 @@ def test_an_interrupted_and_then_killed_run_is_taken_up_where_it_was(gem, first,
     outcome = json.loads(ended.stdout)
     assert outcome["version"] != first["version"]
     steps = [step for step, _ in Tracking(settings.mlflow_uri).series(outcome["mlflow_run"], "loss")]
-    assert set(steps) == set(range(1, 41))
+    assert set(steps) == set(range(1, 241))
     assert steps.count(1) == 1  # no training was begun anew
-    assert len(steps) < 40 + 2 * 10  # twice broken off: what was done since a checkpoint is done, and logged, again
+    assert len(steps) < 240 + 2 * 60  # twice broken off: what was done since a checkpoint is done, and logged, again
 
 
 def _checkpoints(gem, seed) -> set[str]:

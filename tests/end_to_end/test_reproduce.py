@@ -14,7 +14,7 @@ from gem_core.settings import Settings
 from gem_core.tracking import Tracking
 from ray_jobs.jobs import Trained
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TWO_STEPS = (
     "name=twice",

@@ -1,5 +1,6 @@
 import threading
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 from test_model import gem
 
 from gem_core.encoding import calls, read_only_last
+from gem_core.model import GemModel
 from gem_core.network import causal_lm, hidden_states
+from gem_core.read_out import PLAIN, TOGETHER
 
 
 @given(
@@ -25,6 +28,17 @@ def test_every_text_goes_in_one_call_longest_first(lengths, batch_size, call_tok
         assert len(cut) == -(-len(lengths) // batch_size)
     else:
         assert all(len(part) * lengths[part[0]] - sum(lengths[i] for i in part) <= call_tokens for part in cut)
+
+
+def test_both_plain_read_outs_come_from_one_pass(bases, settings):
+    model = GemModel.load(bases("llama").folder, settings=settings)
+    texts = ["one", "a longer text than the others", "two words"]
+    model.read_out = TOGETHER
+    assert model.dimension == 2 * 32
+    both = np.split(model.encode(texts, normalize=False), 2, axis=1)
+    for read_out, part in zip(PLAIN, both, strict=True):
+        model.read_out = read_out
+        np.testing.assert_allclose(part, model.encode(texts, normalize=False), atol=1e-5)
 
 
 @pytest.mark.parametrize("merged", [True, False])

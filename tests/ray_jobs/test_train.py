@@ -142,7 +142,7 @@ def test_what_is_trained_is_not_trained_again(unbroken, cluster):
     assert (folder / "training.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_costs_no_more_than_the_steps_since_the_checkpoint(unbroken, train, cluster, tmp_path):
     killed = []
 
@@ -164,7 +164,7 @@ def test_a_killed_worker_costs_no_more_than_the_steps_since_the_checkpoint(unbro
     assert trained.tokens < unbroken[0].tokens  # its last part was no whole training
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_new_job_continues_where_a_lost_one_was(unbroken, train, tmp_path):
     *_, folder = unbroken
     shutil.copytree(folder / "checkpoints", tmp_path / "checkpoints")
