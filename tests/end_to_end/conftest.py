@@ -28,6 +28,8 @@ class Gem:
 
     home: Path
     prefect: Path
+    hub: str = "http://127.0.0.1:9"
+    """By default nothing listens there: nothing may be fetched."""
 
     @property
     def environment(self):
@@ -36,7 +38,7 @@ class Gem:
             "GEM_HOME": str(self.home),
             "PREFECT_HOME": str(self.prefect),
             "HF_HOME": str(self.home / "hf"),
-            "HF_ENDPOINT": "http://127.0.0.1:9",  # nothing listens there: nothing may be fetched
+            "HF_ENDPOINT": self.hub,
             "COLUMNS": "200",
         }
 
@@ -86,3 +88,9 @@ def _take_interrupts():
 @pytest.fixture(scope="session")
 def gem(sandbox_home, tmp_path_factory):
     return Gem(sandbox_home, tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture
+def online(tmp_path):
+    """The command with a home of its own and the hub that the environment names."""
+    return Gem(tmp_path / "home", tmp_path / "prefect", os.environ["HF_ENDPOINT"])
