@@ -24,6 +24,15 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on standard output.")
 ]
 
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        envvar="GEM_RAY_ADDRESS",
+        help="Job server of a Ray cluster, as http://head:8265. Without one a local cluster comes up for the run.",
+    ),
+]
+
 
 def demo() -> None:
     """See the whole path on this machine in a few minutes, offline.
@@ -48,11 +57,14 @@ def demo() -> None:
     console.print(f"  gem encode models:/{outcome.name}/{outcome.version} 'a text' 'another text'")
 
 
-def run(recipe: RecipeArgument, overrides: SetOption = None, json: JsonOption = False) -> None:
+def run(
+    recipe: RecipeArgument, overrides: SetOption = None, ray_address: RayOption = None, json: JsonOption = False
+) -> None:
     """Run a recipe from base model to verdict; what an earlier run did already is not done again.
 
     For example `gem run sandbox --set seed=2`, or `gem run mine.yaml --set training.steps=50`.
     """
+    _work_on(ray_address)
     outcome = _run(recipes.load(recipe, overrides or ()))
     if json:
         print_json(outcome)
@@ -64,6 +76,7 @@ def train(
     recipe: RecipeArgument,
     overrides: SetOption = None,
     output: Annotated[Path | None, typer.Option(help="Copy the trained model to this new folder.")] = None,
+    ray_address: RayOption = None,
     json: JsonOption = False,
 ) -> None:
     """Only train: no scores, no registration. Prints the model's folder."""
@@ -71,6 +84,7 @@ def train(
 
     if output is not None and output.exists():
         raise GemError(f"{output} exists: give a folder that does not, or remove it")
+    _work_on(ray_address)
     with shown_on(err()):
         trained = train_only(recipes.load(recipe, overrides or ()))
     if output is not None:
@@ -80,6 +94,15 @@ def train(
         print_json(trained)
     else:
         out().print(f"{trained['folder']}  digest {trained['digest'][:12]}", soft_wrap=True)
+
+
+def _work_on(ray_address: str | None) -> None:
+    """Name the cluster to the flow and all it starts, which read their settings from the environment."""
+    if ray_address is None:
+        return
+    if not ray_address.startswith(("http://", "https://")):
+        raise GemError(f"--ray-address {ray_address} is no job server: write it as http://head:8265")
+    os.environ["GEM_RAY_ADDRESS"] = ray_address
 
 
 def _run(recipe: Recipe) -> "Outcome":

@@ -32,6 +32,7 @@ def run(monkeypatch, capsys, tmp_path):
         (["run", "sandbx"], "unknown recipe sandbx (did you mean sandbox?)"),
         (["run", "sandbox", "--set", "trainning.steps=3"], "unknown key trainning (did you mean training?)"),
         (["run", "sandbox", "--set", "training.steps=0"], "training.steps = 0: input should be greater than"),
+        (["run", "sandbox", "--ray-address", "head:8265"], "is no job server: write it as http://head:8265"),
         (["recipe", "validate", "nowhere.yaml"], "cannot read recipe nowhere.yaml"),
         (["recipe", "show", "sandbox", "--set", "seed"], "write it as key.path=value"),
         (["encode", "./nowhere", "a text"], "./nowhere does not exist"),
