@@ -32,5 +32,5 @@ def test_public_tasks_are_measured_by_name(tmp_path):
     (blimp,) = scores.measured("language.blimp_adjunct_island")
     assert (blimp.items, blimp.limited) == (40, True)
     assert cached(base.digest, EVALUATION, settings, reference=base.reference) == scores
-    gates = [Gate(name="kept", metric="language.blimp_adjunct_island", against="base", at_least=0.0, confidence=0.95)]
+    gates = [Gate(name="kept", metric="language.blimp_adjunct_island", against="base", at_least=0.0)]
     assert judge(scores, scores, None, gates, records=ScoreStore(settings.scores).items).verdict == "pass"
