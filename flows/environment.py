@@ -17,6 +17,7 @@ NO_ANALYTICS = {
 PATIENT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}  # its first start migrates a database
 QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the command draws progress itself; the API keeps every line
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # its events that find no server when a run is broken off
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",  # forked workers would warn, and gain nothing on a worker's few cores
