@@ -1,11 +1,12 @@
 """What every test may rely on: quiet tools, one sandbox built once a session, and company of its own kind."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from flows import environment
+from flows import cli, environment
 
 environment.prepare()
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # more threads than cores: those that wait must not spin
@@ -69,3 +70,20 @@ def sandbox_home(tmp_path_factory) -> Path:
     built = build(home, 2, spec=small)
     built.folder.with_name(f"2-{SandboxSpec().digest()}").symlink_to(built.folder)
     return home
+
+
+@pytest.fixture
+def gem_here(monkeypatch, capsys, tmp_path):
+    """Runs ``gem`` in this process with an empty home; returns status, output and errors."""
+    monkeypatch.setenv("GEM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("GEM_DEBUG", raising=False)
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gem", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return command

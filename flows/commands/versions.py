@@ -7,6 +7,7 @@ import typer
 
 from flows.commands.runs import JsonOption
 from flows.console import out, print_json, table
+from gem_core.promotion_log import Move
 from gem_core.registry import Registry
 from gem_core.settings import Settings
 
@@ -46,7 +47,7 @@ def promote(
     reigning = registry.champion(name)
     expected = reigning.version if reigning else None
     move = registry.promote(name, version, expected=expected, who=getpass.getuser(), reason=reason)
-    out().print(f"{name}: champion is now version {move.to_version} (was {move.from_version or 'none'})")
+    _say_champion(name, move)
 
 
 def approve(
@@ -56,7 +57,7 @@ def approve(
 ) -> None:
     """Make a waiting challenger the champion. Refused if the champion changed since it was judged."""
     move = Registry(Settings()).approve(name, version, who=getpass.getuser(), reason=reason)
-    out().print(f"{name}: champion is now version {move.to_version} (was {move.from_version or 'none'})")
+    _say_champion(name, move)
 
 
 def decline(
@@ -89,7 +90,11 @@ def rollback(
 ) -> None:
     """Give the champion alias back to the previous champion, or to a named version."""
     move = Registry(Settings()).rollback(name, who=getpass.getuser(), reason=reason, to=to)
-    out().print(f"{name}: champion is now version {move.to_version} (was {move.from_version})")
+    _say_champion(name, move)
+
+
+def _say_champion(name: str, move: Move) -> None:
+    out().print(f"{name}: champion is now version {move.to_version} (was {move.from_version or 'none'})")
 
 
 COMMANDS = (history, promote, approve, decline, rollback, verify_log)

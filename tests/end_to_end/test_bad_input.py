@@ -9,23 +9,6 @@ import pytest
 from flows import cli
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Runs ``gem`` in this process with an empty home; returns status, output and errors."""
-    monkeypatch.setenv("GEM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("GEM_DEBUG", raising=False)
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gem", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return command
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -44,8 +27,8 @@ def run(monkeypatch, capsys, tmp_path):
         (["rollback", "nobody"], "nobody"),
     ],
 )
-def test_a_mistake_is_one_line(run, arguments, expected):
-    status, out, err = run(*arguments)
+def test_a_mistake_is_one_line(gem_here, arguments, expected):
+    status, out, err = gem_here(*arguments)
     assert status == 1
     assert expected in err
     assert err.strip().count("\n") == 0
@@ -54,26 +37,26 @@ def test_a_mistake_is_one_line(run, arguments, expected):
     assert out == ""
 
 
-def test_no_text_is_said(run, monkeypatch, tmp_path):
+def test_no_text_is_said(gem_here, monkeypatch, tmp_path):
     empty = tmp_path / "empty"
     empty.write_text("\n  \n")
     with empty.open() as lines:
         monkeypatch.setattr(sys, "stdin", lines)
-        status, _, err = run("encode", "sandbox:2")
+        status, _, err = gem_here("encode", "sandbox:2")
     assert (status, "no text to embed" in err) == (1, True)
 
 
-def test_a_used_port_is_named(run):
+def test_a_used_port_is_named(gem_here):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        status, _, err = run("dashboard", "--port", port)
+        status, _, err = gem_here("dashboard", "--port", port)
     assert status == 1
     assert f"port {port} is in use" in err
 
 
-def test_debug_shows_the_traceback(run, monkeypatch):
+def test_debug_shows_the_traceback(gem_here, monkeypatch):
     from gem_core.errors import GemError
 
     monkeypatch.setattr(sys, "argv", ["gem", "--debug", "run", "sandbx"])
@@ -81,21 +64,21 @@ def test_debug_shows_the_traceback(run, monkeypatch):
         cli.main()
 
 
-def test_an_unknown_option_is_a_usage_error(run):
-    status, _, err = run("run", "sandbox", "--sett", "seed=1")
+def test_an_unknown_option_is_a_usage_error(gem_here):
+    status, _, err = gem_here("run", "sandbox", "--sett", "seed=1")
     assert status == 2
     assert "--set" in err
 
 
-def test_recipes_are_shown_and_validated(run):
-    status, out, _ = run("recipe", "show", "sandbox", "--set", "seed=9", "--json")
+def test_recipes_are_shown_and_validated(gem_here):
+    status, out, _ = gem_here("recipe", "show", "sandbox", "--set", "seed=9", "--json")
     assert status == 0
     assert json.loads(out)["seed"] == 9
-    assert run("recipe", "validate", "sandbox")[0] == 0
+    assert gem_here("recipe", "validate", "sandbox")[0] == 0
 
 
-def test_doctor_reports_each_check(run):
-    status, out, _ = run("doctor", "--json")
+def test_doctor_reports_each_check(gem_here):
+    status, out, _ = gem_here("doctor", "--json")
     findings = {finding["check"]: finding for finding in json.loads(out)}
     assert status == 0
     assert findings["mteb"]["ok"]

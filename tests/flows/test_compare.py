@@ -1,34 +1,15 @@
 """``gem compare`` on what is recorded of two folders: nothing is loaded, nothing is measured."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from flows import cli
 from gem_core.evaluation.plan import PlannedTask
 from gem_core.evaluation.scores import TaskScore
 from gem_core.evaluation.store import Measured, ScoreStore
 from gem_core.identity import content_digest
-
-
-@pytest.fixture
-def gem(monkeypatch, capsys, tmp_path):
-    """Runs ``gem`` in this process; returns status, output and errors."""
-    monkeypatch.setenv("GEM_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("GEM_DEBUG", raising=False)
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gem", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return command
 
 
 @pytest.fixture
@@ -52,17 +33,17 @@ def model(tmp_path):
     return make
 
 
-def test_a_table_a_verdict_and_a_page(gem, model, tmp_path):
+def test_a_table_a_verdict_and_a_page(gem_here, model, tmp_path):
     page = tmp_path / "report.html"
-    status, out, err = gem("compare", model("one", 40.0), model("two", 50.0), "--html", page)
+    status, out, err = gem_here("compare", model("one", 40.0), model("two", 50.0), "--html", page)
     assert (status, err) == (0, "")
     assert "+10.00" in out
     assert "Task by task: 1 no interval" in out
     assert "<h1>" in page.read_text()
 
 
-def test_one_json_document(gem, model):
-    status, out, _ = gem("compare", model("one", 40.0), model("two", 50.0, fewshot=5), "--json")
+def test_one_json_document(gem_here, model):
+    status, out, _ = gem_here("compare", model("one", 40.0), model("two", 50.0, fewshot=5), "--json")
     document = json.loads(out)
     assert status == 0
     assert document["first"]["digest"] != document["second"]["digest"]
@@ -71,7 +52,7 @@ def test_one_json_document(gem, model):
     assert "fewshot 0 and 5" in row["reason"]
 
 
-def test_mistakes_are_one_line(gem, model, tmp_path):
+def test_mistakes_are_one_line(gem_here, model, tmp_path):
     one, two, unknown = model("one", 40.0), model("two", 50.0), model("three")
     broken = model("broken", 1.0)
     weights = broken / "model.safetensors"
@@ -83,6 +64,6 @@ def test_mistakes_are_one_line(gem, model, tmp_path):
         ((one, two, "--suite", "sandbox", "--tasks", "arc"), "give either --suite NAME"),
         ((one, broken), "is damaged"),
     ):
-        status, out, err = gem("compare", *arguments)
+        status, out, err = gem_here("compare", *arguments)
         assert (status, out, err.strip().count("\n")) == (1, "", 0), arguments
         assert expected in err
