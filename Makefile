@@ -48,7 +48,7 @@ dashboard: $(STAMP) ## Open the dashboard on loopback
 
 docs: $(STAMP) ## Write the generated pages: docs/commands.md and docs/recipes.md
 	@$(BIN)/python -m typer flows.cli utils docs --name gem --title "The gem command" --output docs/commands.md
-	@$(BIN)/python -m gem_core.recipe_reference > docs/recipes.md
+	@$(BIN)/python -m gem_core.recipe.reference > docs/recipes.md
 
 lock: $(STAMP) ## Resolve requirements.lock again; ARGS=--upgrade takes newer versions
 	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra dev \

@@ -18,10 +18,10 @@ from paired import ratios, table, whole
 from sentence_transformers import SentenceTransformer
 
 from gem_core.export import export
-from gem_core.model import GemModel
+from gem_core.method.model import GemModel
 from gem_core.recipe import Adaptation, BaseModelSource, SpecialTokens
 from gem_core.settings import Settings
-from gem_core.sources import resolve
+from gem_core.sources.models import resolve
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from gem_core.settings import Settings
-    from gem_core.sources import locate
+    from gem_core.sources.models import locate
 
     folder = locate(options.model, Settings())
     for name in options.cases.split(","):

@@ -38,7 +38,7 @@ def main() -> None:
 
     from gem_core.evaluation.quiet import quiet
     from gem_core.settings import Settings
-    from gem_core.sources import locate
+    from gem_core.sources.models import locate
 
     names = options.tasks.split(",")
     folder = locate(options.model, Settings())
@@ -93,7 +93,7 @@ def ours(folder: Path, names: list[str], options: argparse.Namespace) -> dict[st
     from gem_core.evaluation.mteb import EmbeddingSuite, EmbeddingTasks
     from gem_core.evaluation.plan import plan
     from gem_core.evaluation.store import ScoreStore
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
     from gem_core.recipe import Evaluation
     from gem_core.settings import Settings
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gem_core.sources import ResolvedModel
+    from gem_core.sources.models import ResolvedModel
 
 SHAPE = {
     "hidden_size": 320,
@@ -37,7 +37,7 @@ def random_base(folder: Path) -> "ResolvedModel":
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from gem_core.sources import ResolvedModel
+    from gem_core.sources.models import ResolvedModel
 
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(**SHAPE)).save_pretrained(folder)
@@ -54,11 +54,11 @@ def measure(batch: int, at_once: int | None, steps: int) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from gem_core.batches import Planner
-    from gem_core.model import GemModel
+    from gem_core.method.batches import Planner
+    from gem_core.method.model import GemModel
+    from gem_core.method.step import StepRunner, Weights
     from gem_core.recipe import Adaptation, Objective, SpecialTokens, Training
-    from gem_core.rows import Rows
-    from gem_core.step import StepRunner, Weights
+    from gem_core.sources.rows import Rows
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

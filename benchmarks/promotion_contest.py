@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gem_core.errors import GemError
-from gem_core.lineage import Lineage
-from gem_core.registry import Registry
+from gem_core.records.lineage import Lineage
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
-from gem_core.tracking import Tracking
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -63,7 +63,7 @@ def main() -> None:
             registry.register(NAME, model, run_id, LINEAGE, who="benchmark")
         before = len(registry.history(NAME))
         context = get_context("forkserver")
-        context.set_forkserver_preload(["gem_core.registry", "mlflow"])
+        context.set_forkserver_preload(["gem_core.records.registry", "mlflow"])
         barrier, answers = context.Barrier(given.processes), context.Queue()
         started = [
             context.Process(target=compete, args=(home, given.uri, own, given.rounds, barrier, answers))

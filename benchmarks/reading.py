@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from gradient_cache import random_base
 
-from gem_core.model import GemModel
+from gem_core.method.model import GemModel
 from gem_core.recipe import Adaptation, SpecialTokens
 
 if TYPE_CHECKING:

@@ -26,13 +26,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from gem_core.batches import Planner
-from gem_core.model import DTYPES
+from gem_core.method.batches import Planner
+from gem_core.method.model import DTYPES
+from gem_core.method.training import StepReport, train
 from gem_core.recipe import BaseModelSource, Recipe
-from gem_core.rows import Rows
 from gem_core.settings import Settings
-from gem_core.sources import ResolvedModel, resolve
-from gem_core.training import StepReport, train
+from gem_core.sources.models import ResolvedModel, resolve
+from gem_core.sources.rows import Rows
 
 
 def main() -> None:

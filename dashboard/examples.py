@@ -7,7 +7,7 @@ from gem_core.sandbox import SandboxSpec
 from gem_core.sandbox.text import sentence
 from gem_core.sandbox.wordings import EVALUATION
 from gem_core.sandbox.world import make_world
-from gem_core.sources import kind_of, sandbox_seed
+from gem_core.sources.models import kind_of, sandbox_seed
 
 ENGLISH = (
     "The cat sleeps on the sofa.",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
 
 MOST_LOADED = 3
 """Models in memory at a time: two that are compared, and one to go back to."""
@@ -59,7 +59,9 @@ def embed(candidate: Candidate, texts: "Sequence[str]") -> "np.ndarray":
 @st.cache_resource(max_entries=MOST_LOADED, show_spinner="Loading the model …")
 def _load(digest: str, read_out: str | None, _reference: str) -> _Loaded:
     # The underscore keeps the reference out of the cache's key: a model is its content, not its name.
-    from gem_core.model import GemModel  # imports torch and transformers: seconds that a table of versions need not pay
+    from gem_core.method.model import (
+        GemModel,  # imports torch and transformers: seconds that a table of versions need not pay
+    )
 
     model = GemModel.open(_reference, settings=Settings(), read_out=read_out)
     if model.digest != digest:

@@ -10,12 +10,12 @@ import streamlit as st
 from pydantic import ValidationError
 
 from gem_core.errors import GemError
-from gem_core.gates import GateReport
+from gem_core.judging.gates import GateReport
 from gem_core.settings import Settings
 
 if TYPE_CHECKING:
-    from gem_core.tracking import RunRecord
-    from gem_core.versions import Family, Version
+    from gem_core.records.tracking import RunRecord
+    from gem_core.records.versions import Family, Version
 
 FRESH_FOR = 5.0
 """Seconds after which the store is asked again."""
@@ -68,28 +68,28 @@ def gate_report(version: "Version") -> GateReport | None:
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=8, show_spinner="Asking the registry …")
 def _families(uri: str, _settings: Settings) -> "list[Family]":
-    from gem_core.registry import Registry
+    from gem_core.records.registry import Registry
 
     return Registry(_settings).models() if _exists(uri) else []
 
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=32, show_spinner="Asking the registry …")
 def _versions(uri: str, name: str, _settings: Settings) -> "list[Version]":
-    from gem_core.registry import Registry
+    from gem_core.records.registry import Registry
 
     return Registry(_settings).versions(name) if _exists(uri) else []
 
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=8, show_spinner=False)
 def _runs(uri: str) -> "list[RunRecord]":
-    from gem_core.tracking import Tracking
+    from gem_core.records.tracking import Tracking
 
     return Tracking(uri).runs() if _exists(uri) else []
 
 
 def _exists(uri: str) -> bool:
     """Whether asking would not create an empty store: looking must leave no trace."""
-    from gem_core.mlflow_connection import sqlite_file
+    from gem_core.records.mlflow_connection import sqlite_file
 
     database = sqlite_file(uri)
     return database is None or database.is_file()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from gem_core.tracking import RunRecord
-    from gem_core.versions import Version
+    from gem_core.records.tracking import RunRecord
+    from gem_core.records.versions import Version
 
 Kind = Literal["embedding", "language"]
 KINDS: tuple[Kind, ...] = ("embedding", "language")

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.progress import report
-from gem_core import data, sources
-from gem_core.ablation import Row, Variant, markdown, rows_of
 from gem_core.errors import GemError
 from gem_core.recipe import Recipe
+from gem_core.records.tracking import RUN_KEY, Tracking
 from gem_core.settings import Settings
-from gem_core.tracking import RUN_KEY, Tracking
+from gem_core.sources import data, models
+from gem_core.studies.ablation import Row, Variant, markdown, rows_of
 from ray_jobs.jobs import AblateJob, Progress
 from ray_jobs.submit import cancel, cluster, follow, submit
 
@@ -32,7 +32,7 @@ def ablate(recipe: Recipe, grid: tuple[Variant, ...], seeds: tuple[int, ...]) ->
         raise GemError("the recipe has no embedding tasks to compare variants by; set evaluation.embedding.tasks")
     for variant in grid:
         variant.recipe(recipe, seeds[0])
-    base = sources.resolve(recipe.base_model, settings, progress=_shown("base model"))
+    base = models.resolve(recipe.base_model, settings, progress=_shown("base model"))
     key = f"{recipe.name}-{recipe.digest()[:12]}-{base.digest[:8]}"
     folder = settings.home / "ablations" / key
     rows = data.prepare(

@@ -4,7 +4,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.console import metric_label
 from gem_core.evaluation.scores import Scores
-from gem_core.gates import GateReport
+from gem_core.judging.gates import GateReport
 
 
 def score_table(scores: dict[str, Scores]) -> None:

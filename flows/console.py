@@ -9,7 +9,7 @@ from rich.table import Table
 
 from gem_core.errors import GemError
 from gem_core.evaluation.scores import Scores
-from gem_core.gates import GateReport
+from gem_core.judging.gates import GateReport
 
 VERDICT_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 

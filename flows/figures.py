@@ -6,7 +6,7 @@ from itertools import chain
 
 from flows.run import Run
 from gem_core.contamination import overlap
-from gem_core.data import PreparedData
+from gem_core.sources.data import PreparedData
 
 EXAMPLES = 20
 """Items that the run's folder shows of those that were read."""
@@ -49,7 +49,7 @@ def _rows(run: Run, data: PreparedData) -> Iterator[str]:
     """The training texts, from the tokens that were trained on."""
     from transformers import AutoTokenizer
 
-    from gem_core.rows import Rows
+    from gem_core.sources.rows import Rows
 
     tokenizer = AutoTokenizer.from_pretrained(run.base.folder)
     rows = Rows.open(data.folder)

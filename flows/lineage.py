@@ -8,9 +8,9 @@ from pathlib import Path
 from prefect.runtime import flow_run
 
 from flows.run import Run
-from gem_core.data import PreparedData
-from gem_core.lineage import Lineage
-from gem_core.text_sources import data_license
+from gem_core.records.lineage import Lineage
+from gem_core.sources.data import PreparedData
+from gem_core.sources.texts import data_license
 from ray_jobs.jobs import Trained
 
 SHAPING_PACKAGES = ("torch", "transformers", "peft", "mteb", "lm-eval", "gem-platform")

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from gem_core.evaluation.scores import Scores
-from gem_core.gates import GateReport
+from gem_core.judging.gates import GateReport
 
 
 class Comparison(BaseModel):

@@ -20,11 +20,11 @@ from prefect.runtime import flow_run
 
 from flows.outcome import Decision
 from flows.progress import report
-from gem_core.gates import GateReport
-from gem_core.mlflow_connection import UnavailableError
+from gem_core.judging.gates import GateReport
 from gem_core.recipe import Recipe
-from gem_core.registry import Registry
-from gem_core.versions import Version
+from gem_core.records.mlflow_connection import UnavailableError
+from gem_core.records.registry import Registry
+from gem_core.records.versions import Version
 
 P = ParamSpec("P")
 T = TypeVar("T")

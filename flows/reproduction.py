@@ -8,15 +8,15 @@ from prefect import flow
 from flows import lineage, steps
 from flows.run import Run
 from flows.timing import Stopwatch
-from gem_core.comparison import ModelComparison, compare
 from gem_core.errors import GemError
 from gem_core.evaluation.plan import plan
 from gem_core.evaluation.store import ScoreStore
-from gem_core.registry import Registry
+from gem_core.judging.comparison import ModelComparison, compare
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
+from gem_core.records.versions import Version
 from gem_core.reproduction import MARGIN, Reproduction, changed_since, check_same, concluded, pinned
 from gem_core.settings import Settings
-from gem_core.tracking import Tracking
-from gem_core.versions import Version
 from ray_jobs.jobs import Trained
 from ray_jobs.submit import Cluster, cluster
 

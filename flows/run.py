@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.timing import Stopwatch
 from gem_core.recipe import Recipe
 from gem_core.settings import Settings
-from gem_core.sources import ResolvedModel
+from gem_core.sources.models import ResolvedModel
 
 
 @dataclass(frozen=True)

@@ -22,20 +22,22 @@ from flows.progress import report
 from flows.promotion import patient
 from flows.run import Run
 from flows.timing import Stopwatch
-from gem_core import data as training_data
-from gem_core import estimate, gates, sources
-from gem_core.data import PreparedData
+from gem_core import estimate
 from gem_core.errors import GemError
 from gem_core.evaluation.run import cached
 from gem_core.evaluation.scores import Scores
 from gem_core.evaluation.store import ScoreStore
-from gem_core.gates import GateReport
+from gem_core.judging import gates
+from gem_core.judging.gates import GateReport
 from gem_core.model_card import model_card
 from gem_core.recipe import Recipe
-from gem_core.registry import Registry
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import RUN_KEY, Tracking
+from gem_core.records.versions import Version
 from gem_core.settings import Settings
-from gem_core.tracking import RUN_KEY, Tracking
-from gem_core.versions import Version
+from gem_core.sources import data as training_data
+from gem_core.sources import models
+from gem_core.sources.data import PreparedData
 from ray_jobs.jobs import Evaluated, EvaluateJob, ModelToScore, Progress, Trained, TrainJob
 from ray_jobs.submit import Cluster, cancel, follow, submit
 
@@ -58,7 +60,7 @@ once = task(cache_policy=NO_CACHE)
 def resolve(recipe: Recipe, settings: Settings, watch: Stopwatch) -> Run:
     """Pin the base model: revision, digest, licence; refuse what GEM cannot train."""
     with watch.step("resolve the base"), watch.stages("pre-training") as staged:
-        base = sources.resolve(recipe.base_model, settings, progress=staged(_shown("base model")))
+        base = models.resolve(recipe.base_model, settings, progress=staged(_shown("base model")))
     report("base model", 1.0, f"{base.reference}, digest {base.digest[:12]}")
     return Run(recipe, base, settings, watch)
 

@@ -21,7 +21,7 @@ from gem_core.errors import GemError
 
 if TYPE_CHECKING:
     from gem_core.recipe import Recipe
-    from gem_core.sources import ResolvedModel
+    from gem_core.sources.models import ResolvedModel
 
 FLOPS_A_CPU = 3e10
 """Assumed sustained float32 FLOP/s of one CPU core in training."""
@@ -36,7 +36,7 @@ ACTIVATION_BYTES_A_LAYER = 34
 """Bytes a token and hidden unit that a layer keeps for the backward pass in 16 bits (Korthikanti et al. 2022,
 arXiv 2205.05198, equation 1, without the attention matrix, which fused attention does not keep)."""
 LOGIT_BYTES = 2**27
-"""One chunk of logits: :mod:`gem_core.objectives` computes the loss in chunks of that size."""
+"""One chunk of logits: :mod:`gem_core.method.objectives` computes the loss in chunks of that size."""
 
 
 @dataclass(frozen=True)

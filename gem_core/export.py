@@ -8,18 +8,18 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Literal, get_args
 
-from gem_core import model_folder
 from gem_core.errors import GemError
-from gem_core.model import DTYPES, GemModel
-from gem_core.read_out import text_tokens
-from gem_core.special_tokens import token_names
+from gem_core.method import model_folder
+from gem_core.method.model import DTYPES, GemModel
+from gem_core.method.read_out import text_tokens
+from gem_core.method.special_tokens import token_names
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from gem_core.model_folder import Description
+    from gem_core.method.model_folder import Description
     from gem_core.settings import Settings
 
 Format = Literal["sentence-transformers", "transformers", "adapter"]

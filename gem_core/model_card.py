@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from gem_core.text_sources import READERS
+from gem_core.sources.texts import READERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gem_core.gates import GateReport
-    from gem_core.lineage import Lineage
+    from gem_core.judging.gates import GateReport
+    from gem_core.records.lineage import Lineage
 
 PAPER = "https://arxiv.org/abs/2506.04344"
 
@@ -43,7 +43,7 @@ def model_card(
         f"# {name}",
         f"{lineage.base_model}, post-trained by [GEM]({PAPER}) to embed texts **and** to keep generating.",
         "## How to use",
-        "```python\nfrom gem_core.model import GemModel\nfrom gem_core.settings import Settings\n\n"
+        "```python\nfrom gem_core.method.model import GemModel\nfrom gem_core.settings import Settings\n\n"
         f'model = GemModel.open("models:/{name.replace(" version ", "/")}", settings=Settings())\n'
         'vectors = model.encode(["A text.", "Another text."])  # float32, unit length\n'
         'print(model.generate("The city of"))\n```',

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from gem_core import base_checks, model_folder
+from gem_core import base_checks
 from gem_core.identity import content_digest
-from gem_core.sources import kind_of
-from gem_core.tracking import flatten
-from gem_core.versions import parse_reference
+from gem_core.method import model_folder
+from gem_core.records.tracking import flatten
+from gem_core.records.versions import parse_reference
+from gem_core.sources.models import kind_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def provenance(reference: str, folder: Path, settings: Settings) -> Provenance:
 
     Args:
         reference: Any MODEL argument.
-        folder: Where it was found (:func:`gem_core.sources.locate`).
+        folder: Where it was found (:func:`gem_core.sources.models.locate`).
         settings: Which registry is asked for a version.
 
     Raises:
@@ -46,7 +47,7 @@ def provenance(reference: str, folder: Path, settings: Settings) -> Provenance:
     """
     digest = content_digest(folder)
     if kind_of(reference) == "registry":
-        from gem_core.registry import Registry  # imports mlflow, which takes seconds
+        from gem_core.records.registry import Registry  # imports mlflow, which takes seconds
 
         version = Registry(settings).get(*parse_reference(reference))
         facts = {"version": f"{version.name} {version.version}", "aliases": ", ".join(version.aliases)}

@@ -10,14 +10,12 @@ A stored model has an ``MLmodel`` file beside its weights, which names this modu
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
+from gem_core.records.flavour import DIGEST, MODEL_FILE, TASKS, signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,15 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
-    from mlflow.models import ModelSignature
 
-    from gem_core.model import GemModel
-
-TASKS = ("embed", "generate")
-MODEL_FILE, ENVIRONMENT_FILE = "MLmodel", "python_env.yaml"
-DIGEST = "gem.digest"
-"""Key of the content digest in the metadata of ``MLmodel``."""
-NEEDED = ("gem-platform", "torch", "transformers", "peft", "mlflow")
+    from gem_core.method.model import GemModel
 
 
 class ServedModel:
@@ -71,39 +62,6 @@ class ServedModel:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
-def signature() -> ModelSignature:
-    """What goes in, and the parameters with their defaults; what comes out depends on the task."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-
-    params = [
-        ParamSpec("task", "string", "embed"),
-        ParamSpec("max_length", "long", 512),
-        ParamSpec("max_new_tokens", "long", 64),
-        ParamSpec("temperature", "double", 0.0),
-        ParamSpec("seed", "long", 0),
-    ]
-    return ModelSignature(inputs=Schema([ColSpec("string")]), params=ParamSchema(params))
-
-
-def write_flavour(folder: Path, digest: str) -> None:
-    """Write ``MLmodel`` and the environment it needs into a folder; neither counts for the content digest.
-
-    Args:
-        folder: Exists.
-        digest: Of the model that the files describe; whoever loads it checks it.
-    """
-    from mlflow import pyfunc
-    from mlflow.models import Model
-
-    model = Model(signature=signature(), metadata={DIGEST: digest})
-    pyfunc.add_to_model(model, loader_module=__name__, python_env=ENVIRONMENT_FILE)
-    model.save(str(folder / MODEL_FILE))
-    pins = [f"{name}=={metadata.version(name).split('+')[0]}" for name in NEEDED]
-    content = {"python": pyfunc.PYTHON_VERSION, "build_dependencies": ["pip"], "dependencies": pins}
-    (folder / ENVIRONMENT_FILE).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-
-
 def _load_pyfunc(path: str) -> ServedModel:
     """Load a stored model; MLflow finds this function by its name.
 
@@ -112,7 +70,7 @@ def _load_pyfunc(path: str) -> ServedModel:
     """
     from mlflow.models import Model
 
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
     from gem_core.settings import Settings
 
     folder = Path(path)

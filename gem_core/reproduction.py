@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gem_core.comparison import KINDS, ModelComparison
 from gem_core.errors import GemError
+from gem_core.judging.comparison import KINDS, ModelComparison
 from gem_core.recipe import Recipe
-from gem_core.sources import kind_of
+from gem_core.sources.models import kind_of
 
 if TYPE_CHECKING:
-    from gem_core.lineage import Lineage
+    from gem_core.records.lineage import Lineage
 
 Verdict = Literal["identical", "equal scores", "different", "not comparable"]
 MARGIN = 1.0

@@ -4,7 +4,7 @@ This file is copied into the exported folder as it is and loaded from there (``t
 sentence-transformers and torch, and nothing of this project. A model with one special token does without it.
 
 The tokenizer of the folder ends every text in its special tokens. Here they are made blind to each other, if they were
-so in training (the drawing is in ``gem_core/attention_mask.py``), and their last-layer states become an embedding.
+so in training (drawn in ``gem_core/method/attention_mask.py``), and their last-layer states become an embedding.
 """
 
 from __future__ import annotations

@@ -46,9 +46,9 @@ def work(path: str, name: str, seed: int) -> None:
     """One variant with one seed, in a Ray worker."""
     import torch
 
-    from gem_core.ablation import run_variant
-    from gem_core.rows import Rows
     from gem_core.settings import Settings
+    from gem_core.sources.rows import Rows
+    from gem_core.studies.ablation import run_variant
 
     job = AblateJob.read(Path(path))
     torch.set_num_threads(job.recipe.resources.cpus_per_worker)

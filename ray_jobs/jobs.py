@@ -10,12 +10,12 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from gem_core.ablation import Result, Variant
 from gem_core.errors import GemError
 from gem_core.evaluation.scores import Scores
 from gem_core.identity import content_digest
 from gem_core.recipe import Evaluation, Recipe
-from gem_core.sources import ResolvedModel
+from gem_core.sources.models import ResolvedModel
+from gem_core.studies.ablation import Result, Variant
 
 PROGRESS_MARK = "@gem "
 ERROR_MARK = "error: "
@@ -56,7 +56,7 @@ class TrainJob(_File):
     base: ResolvedModel
     """What is trained; its folder is there for every worker."""
     data: Path
-    """The prepared rows (:class:`gem_core.rows.Rows`)."""
+    """The prepared rows (:class:`gem_core.sources.rows.Rows`)."""
     mlflow_run: str | None = None
     """Where the metrics go; nowhere when unset."""
     tracking_uri: str | None = None

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from gem_core.errors import GemError
-from gem_core.tracking import Tracking
+from gem_core.records.tracking import Tracking
 
 SECONDS_BETWEEN_CALLS = 3.0
 SECONDS_TO_SETTLE = 10.0

@@ -1,8 +1,8 @@
 """The training job: ``python -m ray_jobs.train RUN_FOLDER``, as its ``job.json`` says.
 
-This process only drives Ray Train; torch works in the workers, by :func:`gem_core.training.train`. Checkpoints go to
-``RUN_FOLDER/checkpoints``: a lost worker, a lost job and a lost cluster all continue from the last one. The model ends
-up in ``RUN_FOLDER/model``, what there is to say about it in ``RUN_FOLDER/training.json``.
+This process only drives Ray Train; torch works in the workers, by :func:`gem_core.method.training.train`. Checkpoints
+go to ``RUN_FOLDER/checkpoints``: a lost worker, a lost job and a lost cluster all continue from the last one. The model
+ends up in ``RUN_FOLDER/model``, what there is to say about it in ``RUN_FOLDER/training.json``.
 """
 
 import logging

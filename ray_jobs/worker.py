@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from ray import train as ray_train
 
-from gem_core.rows import Rows
-from gem_core.training import StepReport, train
+from gem_core.method.training import StepReport, train
+from gem_core.sources.rows import Rows
 from ray_jobs import entry
 from ray_jobs.jobs import Progress, Trained, TrainJob
 from ray_jobs.metrics import MetricsWriter

@@ -24,7 +24,7 @@ from gem_core.errors import GemError
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
 
-    from gem_core.versions import Version
+    from gem_core.records.versions import Version
 
 SHOWN_RUNS = 20
 BASE = "base"

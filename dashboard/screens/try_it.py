@@ -14,7 +14,7 @@ from gem_core.errors import GemError
 if TYPE_CHECKING:
     import numpy as np
 
-    from gem_core.versions import Version
+    from gem_core.records.versions import Version
 
 BASE = "base"
 SHOWN_PAIRS = 5

@@ -9,11 +9,12 @@ from flows.commands.models import ModelArgument, SuiteOption, TasksOption, evalu
 from flows.commands.runs import JsonOption
 from flows.console import err, out, points, print_json, table
 from flows.progress import shown_on
-from gem_core import sources
-from gem_core.comparison import Difference, ModelComparison
 from gem_core.errors import GemError
+from gem_core.judging.comparison import ModelComparison
+from gem_core.judging.difference import Difference
 from gem_core.provenance import Provenance, provenance
 from gem_core.settings import Settings
+from gem_core.sources.models import locate
 
 HtmlOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the whole report here: one page that opens offline.")
@@ -38,7 +39,7 @@ def compare(
     if html is not None and not html.parent.is_dir():
         raise GemError(f"cannot write {html}: there is no folder {html.parent}")
     settings = Settings()
-    sides = [provenance(name, sources.locate(name, settings), settings) for name in (first, second)]
+    sides = [provenance(name, locate(name, settings), settings) for name in (first, second)]
     comparison = _compare(sides[0], sides[1], suite, tasks, settings)
     if html is not None:
         _write(html, comparison, sides)
@@ -60,10 +61,10 @@ COLUMNS = ("task", "first", "second", "difference", "interval", "verdict")
 def _compare(
     first: Provenance, second: Provenance, suite: str | None, tasks: str | None, settings: Settings
 ) -> ModelComparison:
-    from gem_core.comparison import compare as hold_against
     from gem_core.evaluation.plan import plan
     from gem_core.evaluation.store import ScoreStore
-    from gem_core.recorded_scores import recorded_pair
+    from gem_core.judging.comparison import compare as hold_against
+    from gem_core.judging.recorded_scores import recorded_pair
 
     if suite is None and tasks is None:
         ours, theirs, known = recorded_pair(
@@ -84,7 +85,7 @@ def _compare(
 
 
 def _write(html: Path, comparison: ModelComparison, sides: list[Provenance]) -> None:
-    from gem_core.comparison_page import comparison_page
+    from gem_core.judging.comparison_page import comparison_page
 
     try:
         html.write_text(comparison_page(comparison, *sides), encoding="utf-8")

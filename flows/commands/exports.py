@@ -10,6 +10,7 @@ from flows.commands.models import ModelArgument
 from flows.commands.runs import JsonOption
 from flows.console import out, print_json
 from gem_core.settings import Settings
+from gem_core.sources.models import locate
 
 
 class Format(StrEnum):
@@ -45,11 +46,10 @@ def export(
 
     For example `gem export models:/sandbox@champion out`, then `SentenceTransformer("out")`.
     """
-    from gem_core import sources
     from gem_core.export import export as write
 
     settings = Settings()
-    write(sources.locate(model, settings), folder, form.value, settings=settings, dtype=dtype.value)
+    write(locate(model, settings), folder, form.value, settings=settings, dtype=dtype.value)
     if json:
         print_json({"folder": str(folder), "format": form.value})
     else:

@@ -12,8 +12,9 @@ from flows.console import err, metric_label, out, points, print_json, table
 from flows.progress import shown_on
 from gem_core.errors import GemError
 from gem_core.recipe import EmbeddingEvaluation, Evaluation, LanguageEvaluation
-from gem_core.recipe_evaluation import suites
+from gem_core.recipe.evaluation import suites
 from gem_core.settings import Settings
+from gem_core.sources.models import locate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +48,7 @@ def encode(
 
     For example `gem encode models:/sandbox@champion "a text"`, or `gem encode MODEL --json < lines.txt`.
     """
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
 
     rows = texts if texts else _lines()
     if not rows:
@@ -69,7 +70,7 @@ def generate(
     json: JsonOption = False,
 ) -> None:
     """Continue a prompt."""
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
 
     opened = GemModel.open(model, settings=Settings())
     text = opened.generate(prompt, max_new_tokens=max_tokens, temperature=temperature, seed=seed)
@@ -146,11 +147,10 @@ def evaluation_of(suite: str | None, tasks: str | None) -> Evaluation:
 def measured(model: str, evaluation: Evaluation) -> "Scores":
     """The scores of any MODEL argument, measured where they are not known."""
     from flows.progress import report
-    from gem_core import sources
     from gem_core.evaluation.run import evaluate as measure
 
     settings = Settings()
-    folder: Path = sources.locate(model, settings)
+    folder: Path = locate(model, settings)
     return measure(
         folder, model, evaluation, settings, progress=lambda task, fraction: report(f"scoring {model}", fraction, task)
     )

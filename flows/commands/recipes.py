@@ -6,7 +6,7 @@ import typer
 
 from flows import recipes
 from flows.console import out, print_json, table
-from gem_core import recipe_files
+from gem_core.recipe.files import dump
 
 app = typer.Typer(no_args_is_help=True, help="Look at the shipped recipes and check your own.")
 
@@ -44,7 +44,7 @@ def show(
     if json:
         print_json(loaded.model_dump(mode="json"))
     else:
-        typer.echo(recipe_files.dump(loaded), nl=False)
+        typer.echo(dump(loaded), nl=False)
 
 
 @app.command()

@@ -41,7 +41,7 @@ def demo() -> None:
     GEM on two Ray workers under a Prefect flow, scores both, judges, registers and promotes. Each further demo trains a
     new challenger (another seed) against the reigning champion.
     """
-    from gem_core.registry import Registry
+    from gem_core.records.registry import Registry
 
     registry = Registry(Settings())
     known = [

@@ -15,7 +15,7 @@ from gem_core.errors import GemError
 from gem_core.settings import Settings
 
 if TYPE_CHECKING:
-    from gem_core.diagnostics import Diagnosis
+    from gem_core.studies.diagnostics import Diagnosis
 
 
 def ablate(
@@ -36,7 +36,7 @@ def ablate(
     `gem ablate sandbox --grid pooling,simcse --seeds 1,2,3`.
     """
     from flows.ablation import ablate as run
-    from gem_core.ablation import markdown, variants
+    from gem_core.studies.ablation import markdown, variants
 
     try:
         numbers = tuple(dict.fromkeys(int(seed) for seed in seeds.split(",")))
@@ -63,9 +63,9 @@ def diagnose(
 
     For example `gem diagnose models:/sandbox@champion`, or `gem diagnose MODEL --texts news.txt --texts recipes.txt`.
     """
-    from gem_core.diagnostics import TEXTS
-    from gem_core.diagnostics import diagnose as look
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
+    from gem_core.studies.diagnostics import TEXTS
+    from gem_core.studies.diagnostics import diagnose as look
 
     domains = {str(path): _lines(path) for path in texts} if texts else TEXTS
     found = look(GemModel.open(model, settings=Settings()), domains)

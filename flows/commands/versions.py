@@ -7,8 +7,8 @@ import typer
 
 from flows.commands.runs import JsonOption
 from flows.console import out, print_json, table
-from gem_core.promotion_log import Move
-from gem_core.registry import Registry
+from gem_core.records.promotion_log import Move
+from gem_core.records.registry import Registry
 from gem_core.settings import Settings
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A registered model, e.g. sandbox.")]

@@ -4,9 +4,8 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from gem_core import recipe_files
 from gem_core.errors import GemError
-from gem_core.recipe import Recipe
+from gem_core.recipe import Recipe, files
 
 FOLDER = Path(__file__).parent
 
@@ -23,9 +22,9 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         GemError: no such recipe (with near matches), or it does not validate.
     """
     if name_or_path.endswith((".yaml", ".yml")):
-        return recipe_files.load(Path(name_or_path), overrides)
+        return files.load(Path(name_or_path), overrides)
     if name_or_path not in names():
         near = difflib.get_close_matches(name_or_path, names(), n=1)
         hint = f"did you mean {near[0]}?" if near else f"shipped: {', '.join(names())}; or give a path to a .yaml file"
         raise GemError(f"unknown recipe {name_or_path} ({hint})")
-    return recipe_files.load(FOLDER / f"{name_or_path}.yaml", overrides)
+    return files.load(FOLDER / f"{name_or_path}.yaml", overrides)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import Task
 
     from gem_core.evaluation.plan import PlannedTask
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
     from gem_core.sandbox import Sandbox
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from gem_core.batches import padded
 from gem_core.evaluation.shared_prefixes import Group, Row, plan_rows
-from gem_core.network import output_layer
+from gem_core.method.batches import padded
+from gem_core.method.network import output_layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,7 +25,7 @@ from gem_core.evaluation.data_access import Unreachable, unreachable
 from gem_core.evaluation.embedding_records import leaf, records
 from gem_core.evaluation.scores import TaskScore
 from gem_core.evaluation.store import Measured
-from gem_core.read_out import PLAIN, TOGETHER
+from gem_core.method.read_out import PLAIN, TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

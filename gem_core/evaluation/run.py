@@ -21,7 +21,7 @@ from gem_core.identity import content_digest
 if TYPE_CHECKING:
     from gem_core.evaluation.mteb import Embedder
     from gem_core.evaluation.scores import Scores
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
     from gem_core.recipe import Evaluation
     from gem_core.settings import Settings
 
@@ -160,7 +160,7 @@ def _measure(
 
     All names are checked first: a misspelt one is refused before minutes are spent on the others.
     """
-    from gem_core.model import GemModel
+    from gem_core.method.model import GemModel
 
     embedding = tuple(dict.fromkeys(task.task for task, _ in to_do if task.kind == "embedding"))
     language = tuple(dict.fromkeys(task.task for task, _ in to_do if task.kind == "language"))

@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 
 from gem_core.evaluation.scores import Scores, TaskScore
-from gem_core.gates import judge
 from gem_core.identity import content_digest
-from gem_core.lineage import Lineage
-from gem_core.model import GemModel
+from gem_core.judging.gates import judge
+from gem_core.method.model import GemModel
 from gem_core.recipe import Adaptation, Gate, SpecialTokens
-from gem_core.registry import Registry
+from gem_core.records.lineage import Lineage
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
-from gem_core.sources import ResolvedModel
-from gem_core.tracking import Tracking
+from gem_core.sources.models import ResolvedModel
 
 NAME = "garden"
 BASE_POINTS = {

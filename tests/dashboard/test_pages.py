@@ -7,9 +7,9 @@ import pytest
 from garden import NAME, use
 from streamlit.testing.v1 import AppTest
 
-from gem_core.registry import Registry
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
-from gem_core.tracking import Tracking
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 TRY = "screens/try_it.py"

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard.tables import average, champion_of, difference, run_table, score_table, task_scores, version_table
-from gem_core.tracking import RunRecord
-from gem_core.versions import Version
+from gem_core.records.tracking import RunRecord
+from gem_core.records.versions import Version
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SCORES = {"embedding": 60.0, "embedding.A": 50.0, "embedding.B": 70.0, "language": 40.0, "language.C": 40.0}

@@ -8,9 +8,9 @@ import time
 import psutil
 import pytest
 
-from gem_core.registry import Registry
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
-from gem_core.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from gem_core.registry import Registry
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
-from gem_core.tracking import Tracking
 
 pytestmark = [pytest.mark.hub, pytest.mark.long]
 

@@ -7,11 +7,12 @@ import torch
 
 from flows import lineage, recipes
 from flows.run import Run
-from gem_core import data, sources, training
-from gem_core.registry import Registry
-from gem_core.rows import Rows
+from gem_core.method import training
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
-from gem_core.tracking import Tracking
+from gem_core.sources import data, models
+from gem_core.sources.rows import Rows
 from ray_jobs.jobs import Trained
 
 pytestmark = pytest.mark.long
@@ -33,7 +34,7 @@ def version(gem, tmp_path):
     """A registered version, trained in this process."""
     settings = Settings(home=gem.home, tracking_uri=None)
     recipe = recipes.load("sandbox", TWO_STEPS)
-    base = sources.resolve(recipe.base_model, settings)
+    base = models.resolve(recipe.base_model, settings)
     prepared = data.prepare(recipe.data, base, seed=recipe.seed, folder=tmp_path / "data", settings=settings)
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe.resources.cpus_per_worker)

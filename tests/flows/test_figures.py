@@ -2,8 +2,8 @@ import json
 from types import SimpleNamespace
 
 from flows import figures
-from gem_core.recipe_gates import Gate
-from gem_core.rows import Rows
+from gem_core.recipe.gates import Gate
+from gem_core.sources.rows import Rows
 
 BUDGETS = [
     Gate(name="clean", metric="contamination.share", against="threshold", at_most=0.1),

@@ -16,13 +16,13 @@ from prefect.testing.utilities import prefect_test_harness
 from flows import promotion
 from flows.promotion import await_person, decide, patient
 from gem_core.evaluation.scores import Scores, TaskScore
-from gem_core.gates import judge
-from gem_core.lineage import Lineage
-from gem_core.mlflow_connection import UnavailableError
-from gem_core.recipe_gates import Gate
-from gem_core.registry import Registry
+from gem_core.judging.gates import judge
+from gem_core.recipe.gates import Gate
+from gem_core.records.lineage import Lineage
+from gem_core.records.mlflow_connection import UnavailableError
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
-from gem_core.tracking import Tracking
 
 LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_digest="d", recipe={}, recipe_digest="r")
 

@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokeniz
 
 from gem_core.identity import content_digest
 from gem_core.settings import Settings
-from gem_core.sources import ResolvedModel
+from gem_core.sources.models import ResolvedModel
 
 hypothesis_settings.register_profile("shared machine", deadline=None)
 hypothesis_settings.load_profile("shared machine")
@@ -110,7 +110,7 @@ def store(tmp_path_factory) -> Settings:
 @pytest.fixture(scope="session")
 def registry(store):
     """The registry in that store."""
-    from gem_core.registry import Registry
+    from gem_core.records.registry import Registry
 
     return Registry(store)
 

@@ -8,8 +8,8 @@ from test_model import gem
 
 from gem_core.errors import GemError
 from gem_core.export import FORMATS, MODULE, export
-from gem_core.model import GemModel
-from gem_core.network import causal_lm
+from gem_core.method.model import GemModel
+from gem_core.method.network import causal_lm
 from gem_core.recipe import Adaptation, SpecialTokens
 
 TEXTS = [

@@ -1,9 +1,9 @@
 from huggingface_hub import ModelCard
 
-from gem_core.gates import GateReport, GateResult
-from gem_core.lineage import Lineage
+from gem_core.judging.gates import GateReport, GateResult
 from gem_core.model_card import model_card
 from gem_core.recipe import Recipe
+from gem_core.records.lineage import Lineage
 
 RECIPE = Recipe.model_validate(
     {"name": "x", "base_model": {"source": "owner/base"}, "data": {"sources": [{"source": "d"}]}}

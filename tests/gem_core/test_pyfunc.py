@@ -6,14 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from gem_core import model_files
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
-from gem_core.lineage import Lineage
-from gem_core.model import GemModel
+from gem_core.method.model import GemModel
 from gem_core.pyfunc import MODEL_FILE
 from gem_core.recipe import Adaptation, SpecialTokens
-from gem_core.tracking import Tracking
+from gem_core.records import model_files
+from gem_core.records.lineage import Lineage
+from gem_core.records.tracking import Tracking
 
 LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_digest="d", recipe={}, recipe_digest="r")
 TEXTS = ["The old fox sleeps.", "The owl sings by the cold river."]

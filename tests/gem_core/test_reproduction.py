@@ -1,10 +1,10 @@
 import pytest
 
-from gem_core.comparison import compare
 from gem_core.errors import GemError
 from gem_core.evaluation.scores import Scores, TaskScore
-from gem_core.lineage import Lineage
+from gem_core.judging.comparison import compare
 from gem_core.recipe import Recipe
+from gem_core.records.lineage import Lineage
 from gem_core.reproduction import changed_since, check_same, concluded, pinned
 
 

@@ -1,6 +1,6 @@
-from gem_core.ablation import Result, variants
 from gem_core.recipe import Recipe
-from gem_core.sources import ResolvedModel
+from gem_core.sources.models import ResolvedModel
+from gem_core.studies.ablation import Result, variants
 from ray_jobs.jobs import AblateJob
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.recipe import Evaluation, LanguageEvaluation, Recipe
-from gem_core.sources import ResolvedModel
+from gem_core.sources.models import ResolvedModel
 from ray_jobs.jobs import EvaluateJob, ModelToScore, Progress, Trained, TrainJob, error_in
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -9,9 +9,9 @@ from ray.train import WorkerGroupError
 
 from gem_core.errors import GemError
 from gem_core.recipe import Recipe, Resources
-from gem_core.rows import Rows
-from gem_core.sources import ResolvedModel
-from gem_core.tracking import Tracking
+from gem_core.records.tracking import Tracking
+from gem_core.sources.models import ResolvedModel
+from gem_core.sources.rows import Rows
 from ray_jobs import submit
 from ray_jobs.head import LOCAL_MARK
 from ray_jobs.jobs import Progress, Trained, TrainJob
@@ -58,7 +58,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(base, tmp_path_factory):
-    from gem_core.network import load_tokenizer
+    from gem_core.method.network import load_tokenizer
 
     texts = [
         f"The {one} {two} {three}."

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from gem_core.model import GemModel
+from gem_core.method.model import GemModel
 from gem_core.recipe import Adaptation, Evaluation, SpecialTokens
 from gem_core.sandbox import EMBEDDING_TASKS, LANGUAGE_GROUP, ModelSize, Sandbox, SandboxSpec, TaskSizes, build
 from gem_core.settings import Settings
-from gem_core.sources import ResolvedModel
+from gem_core.sources.models import ResolvedModel
 
 SEED = 7
 MINIATURE = SandboxSpec(

@@ -18,7 +18,7 @@ from gem_core.evaluation.catalogue import (
     sort_tasks,
     split_names,
 )
-from gem_core.recipe_evaluation import Evaluation, suites
+from gem_core.recipe.evaluation import Evaluation, suites
 
 EMBEDDING = EmbeddingNames(
     tasks={"STSBenchmark": "STS", "STS12": "STS", "belebele": "Retrieval"},

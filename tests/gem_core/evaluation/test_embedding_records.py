@@ -10,7 +10,7 @@ from mteb.mocks.mock_tasks import clustering
 from gem_core.evaluation.mteb import EmbeddingSuite, EmbeddingTasks
 from gem_core.evaluation.plan import PlannedTask
 from gem_core.evaluation.store import ScoreStore
-from gem_core.model import GemModel
+from gem_core.method.model import GemModel
 
 KINDS = [
     "MockSTSTask",

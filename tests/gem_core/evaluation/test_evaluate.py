@@ -14,9 +14,9 @@ from scipy.stats import spearmanr
 from gem_core.errors import GemError
 from gem_core.evaluation.run import cached, evaluate
 from gem_core.evaluation.store import ScoreStore
-from gem_core.gates import judge
 from gem_core.identity import content_digest
-from gem_core.model import GemModel
+from gem_core.judging.gates import judge
+from gem_core.method.model import GemModel
 from gem_core.recipe import Evaluation, Gate
 from gem_core.sandbox import EMBEDDING_TASKS, LANGUAGE_GROUP, build
 from gem_core.sandbox.exam import SUBJECTS

@@ -4,10 +4,10 @@ import pytest
 
 from gem_core.evaluation.run import cached, evaluate
 from gem_core.evaluation.store import ScoreStore
-from gem_core.gates import judge
+from gem_core.judging.gates import judge
 from gem_core.recipe import BaseModelSource, Evaluation, Gate
 from gem_core.settings import Settings
-from gem_core.sources import resolve
+from gem_core.sources.models import resolve
 
 pytestmark = pytest.mark.hub
 

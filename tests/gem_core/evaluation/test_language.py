@@ -5,7 +5,7 @@ import torch
 from gem_core.evaluation.language import LanguageSuite, LanguageTasks
 from gem_core.evaluation.language_records import scores_and_rows
 from gem_core.evaluation.plan import PlannedTask
-from gem_core.model import GemModel
+from gem_core.method.model import GemModel
 from gem_core.recipe import Adaptation, SpecialTokens
 
 PLANNED = PlannedTask("language", "exam", {"task": "exam"})

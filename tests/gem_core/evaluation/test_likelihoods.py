@@ -10,7 +10,7 @@ from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralFo
 from gem_core.evaluation.harness import Harness
 from gem_core.evaluation.likelihoods import Likelihoods, _tree
 from gem_core.evaluation.shared_prefixes import Row
-from gem_core.network import load_network, load_tokenizer
+from gem_core.method.network import load_network, load_tokenizer
 
 EXAMPLES = "The fox sings. An owl sleeps. " * 8
 PAIRS = [

@@ -1,0 +1,84 @@
+"""From texts to sequences, and from last-layer states to one embedding a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from gem_core.method.attention_mask import for_network, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+    from gem_core.method.attention_mask import Mask
+
+READ_OUTS = ("special", "mean", "last")
+PLAIN = ("mean", "last")
+"""Those of a text's own tokens."""
+TOGETHER = "+".join(PLAIN)
+"""Both side by side, from one pass."""
+
+
+def text_tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, *, blank: bool = False
+) -> list[list[int]]:
+    """Token ids as the tokenizer reads raw text (with its BOS, if it has one), a trailing EOS taken off.
+
+    A text without a token (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one;
+    with ``blank`` it stays without, since special tokens follow.
+    """
+    if not texts:
+        return []
+    rows = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    kept = [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return [row or ([] if blank or begin is None else [begin]) for row in kept]
+
+
+def view_mask(
+    config: PreTrainedConfig,
+    lengths: Tensor,
+    count: int,
+    width: int,
+    dtype: torch.dtype,
+    *,
+    blind: bool = True,
+    hidden: Tensor | None = None,
+) -> Mask | None:
+    """The mask of texts that end in their special tokens; arguments: :func:`~gem_core.method.attention_mask.visible`.
+
+    With one special token (or none), or several that see each other, it is plain causal: no mask, and any server can
+    make the same embedding.
+    """
+    if hidden is None and (count <= 1 or not blind):
+        return None
+    return for_network(config, visible(lengths - count, lengths, count, width, blind=blind, hidden=hidden), dtype)
+
+
+def special_states(states: Tensor, lengths: Tensor, count: int, pooling: str) -> Tensor:
+    """Embeddings from the special tokens, the last ``count`` of each row.
+
+    Their ``mean`` [B, D], the ``last`` of them [B, D], or all in a row (``concat``, [B, kD]).
+    """
+    where = (lengths - count)[:, None] + torch.arange(count, device=lengths.device)
+    states = states[torch.arange(len(lengths), device=lengths.device)[:, None], where]
+    if pooling == "concat":
+        return states.flatten(start_dim=1)
+    return states[:, -1] if pooling == "last" else states.mean(dim=1)
+
+
+def text_states(states: Tensor, lengths: Tensor, read_out: str) -> Tensor:
+    """Embeddings from the text's own tokens, the whole row: their ``mean`` or their ``last``, [B, D].
+
+    ``mean+last`` is both in a row, [B, 2D].
+    """
+    if read_out == TOGETHER:
+        return torch.cat([text_states(states, lengths, one) for one in PLAIN], dim=1)
+    if read_out == "last":
+        return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
+    own = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]
+    return (states * own[..., None]).sum(dim=1) / lengths[:, None]

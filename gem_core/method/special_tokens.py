@@ -1,0 +1,104 @@
+"""The k special tokens: their names, their ids, their first values.
+
+Where a row is cut for them is part of the plan of a batch (:mod:`gem_core.method.batches`); what they see is the mask
+(:mod:`gem_core.method.attention_mask`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from gem_core.errors import GemError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def token_names(count: int) -> tuple[str, ...]:
+    """``<|gem_0|>`` ... ``<|gem_{k-1}|>``: distinct, since equal tokens blind to each other differ by position only."""
+    return tuple(f"<|gem_{i}|>" for i in range(count))
+
+
+def add_special_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> tuple[int, ...]:
+    """Add the k tokens to ``tokenizer`` in place.
+
+    Returns:
+        Their ids, consecutive and behind every id the tokenizer had.
+
+    Raises:
+        GemError: The vocabulary already holds one of them.
+    """
+    names = token_names(count)
+    vocabulary = tokenizer.get_vocab()
+    held = [name for name in names if name in vocabulary]
+    if held:
+        raise GemError(
+            f"the base model's vocabulary already holds {', '.join(held)}; "
+            "post-train the base model it was made from, not a GEM model"
+        )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(names)}, replace_extra_special_tokens=False)
+    return tuple(tokenizer.convert_tokens_to_ids(list(names)))
+
+
+def special_token_ids(tokenizer: PreTrainedTokenizerBase, count: int) -> tuple[int, ...]:
+    """The ids of k tokens that the tokenizer holds already (a saved GEM model).
+
+    Raises:
+        GemError: It does not hold all of them.
+    """
+    vocabulary = tokenizer.get_vocab()
+    missing = [name for name in token_names(count) if name not in vocabulary]
+    if missing:
+        raise GemError(
+            f"the model's tokenizer lacks {', '.join(missing)}; its folder is damaged, fetch or train it again"
+        )
+    return tuple(vocabulary[name] for name in token_names(count))
+
+
+def initialise_rows(network: PreTrainedModel, ids: Sequence[int], *, noise: float, seed: int) -> None:
+    """Give the new tokens their rows: the mean of the known rows plus ``noise`` of their standard deviation.
+
+    The mean stays inside the distribution the layers know. Input and (untied) output matrix get rows of their own.
+    The matrices grow only where they have to: many models keep spare rows behind their vocabulary. A few have
+    fewer rows than their tokenizer has tokens: those tokens are given rows in the same way.
+    Equal base, ids, noise and seed give equal rows: an adapter relies on it for the output rows it does not store.
+
+    Args:
+        network: A transformers causal language model; changed in place.
+        ids: The new ids, the smallest of them equal to the number of known tokens.
+        noise: Share of the known rows' standard deviation, per dimension.
+        seed: Of the noise.
+    """
+    rows_before, needed = network.get_input_embeddings().weight.shape[0], max(ids) + 1
+    known = min(*ids, rows_before)
+    fresh = [row for row in range(known, needed) if row >= rows_before or row in ids]
+    if rows_before < needed:
+        network.resize_token_embeddings(needed, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    inputs, outputs = network.get_input_embeddings(), network.get_output_embeddings()
+    tied = outputs is None or outputs.weight is inputs.weight
+    with torch.no_grad():
+        for matrix in [inputs.weight] if tied else [inputs.weight, outputs.weight]:
+            matrix[fresh] = _first_values(matrix[:known], len(fresh), noise, generator)
+        bias = None if outputs is None else getattr(outputs, "bias", None)
+        if bias is not None:
+            bias[fresh] = bias[:known].mean()
+
+
+def first_rows(network: PreTrainedModel, ids: Sequence[int], *, noise: float, seed: int) -> Tensor:
+    """The input rows [k, D] that :func:`initialise_rows` would give the new tokens, without touching the network."""
+    matrix = network.get_input_embeddings().weight
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        return _first_values(matrix[: min(*ids, len(matrix))], len(ids), noise, generator)
+
+
+def _first_values(known: Tensor, count: int, noise: float, generator: torch.Generator) -> Tensor:
+    rows = known.float()
+    spread = torch.randn(count, rows.shape[1], generator=generator).to(rows.device)
+    return (rows.mean(dim=0) + noise * rows.std(dim=0) * spread).to(known.dtype)

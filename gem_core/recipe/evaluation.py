@@ -1,0 +1,121 @@
+"""The section of a recipe that says how models are measured, and the suites that it may begin from."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from gem_core.recipe.section import PositiveInt, Section
+
+SUITES = Path(__file__).parent / "suites"
+"""Evaluations by name: one YAML file each, with the keys of ``evaluation`` and a ``description``."""
+
+
+class EmbeddingEvaluation(Section):
+    """MTEB tasks."""
+
+    tasks: tuple[str, ...] = ()
+    """mteb task names, or ``Sandbox...`` tasks."""
+    benchmarks: tuple[str, ...] = ()
+    """mteb benchmarks by name, such as ``MTEB(eng, v2)``: each its tasks, with the subsets and splits that it asks for,
+    and their plain average. ``languages`` narrows none of them."""
+    languages: tuple[str, ...] = ("eng",)
+    """Subsets of multilingual tasks, as ISO 639-3 codes; each subset's score is kept beside the task's."""
+    batch_size: PositiveInt = 64
+    """Texts a batch; recorded, since scores move with it."""
+    max_length: PositiveInt = 512
+    """Tokens a text; longer ones are cut."""
+
+
+class LanguageTask(Section):
+    """What one language task is given in place of the section's own values."""
+
+    fewshot: int | None = Field(default=None, ge=0)
+    """Examples in the prompt."""
+    limit: PositiveInt | None = None
+    """Questions a task."""
+
+
+class LanguageEvaluation(Section):
+    """lm-eval tasks."""
+
+    tasks: tuple[str, ...] = ()
+    """lm-eval task or group names."""
+    fewshot: int | None = Field(default=None, ge=0)
+    """Examples in the prompt; each task's own default when unset."""
+    limit: PositiveInt | None = None
+    """Questions a task: a quick look, marked as such in every report."""
+    by_task: dict[str, LanguageTask] = Field(default={})
+    """Examples and limit of single tasks or groups: ``{mmlu: {fewshot: 5}}``."""
+    batch_size: PositiveInt = 32
+    """Requests a batch."""
+
+    @model_validator(mode="after")
+    def _special_cases_are_asked_for(self) -> Self:
+        if stray := [name for name in self.by_task if name not in self.tasks]:
+            raise ValueError(f"evaluation.language.by_task names {', '.join(stray)}, which tasks does not ask for")
+        return self
+
+
+class Evaluation(Section):
+    """How base, candidate and champion are measured: all three with these same settings."""
+
+    suite: str | None = None
+    """A suite to begin from (`gem evaluate --help` lists them): its values stand where this section says nothing,
+    and are what is shown and recorded."""
+    sandbox: int | None = Field(default=None, ge=0)
+    """Seed of the sandbox world whose tasks are offered besides the libraries' own."""
+    embedding: EmbeddingEvaluation = EmbeddingEvaluation()
+    """Embedding tasks."""
+    language: LanguageEvaluation = LanguageEvaluation()
+    """Language tasks."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the measured model; fixed, because scores move with it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begin_from_the_suite(cls, content: Any) -> Any:  # noqa: ANN401 - whatever was written
+        if isinstance(content, dict) and content.get("suite") is not None:
+            merged = _over(suite(str(content["suite"])), content)
+            del merged["suite"]  # what is recorded is what was asked: a suite may change with a later version
+            return merged
+        return content
+
+    @model_validator(mode="after")
+    def _sandbox_tasks_need_a_world(self) -> Self:
+        names = [*self.embedding.tasks, *self.language.tasks]
+        if self.sandbox is None and any(name.lower().startswith("sandbox") for name in names):
+            raise ValueError("sandbox tasks need evaluation.sandbox, the seed of their world")
+        return self
+
+
+def suites() -> dict[str, str]:
+    """The suites that ship with the platform, with a sentence on each."""
+    return {path.stem: _read(path)["description"] for path in sorted(SUITES.glob("*.yaml"))}
+
+
+def suite(name: str) -> dict[str, Any]:
+    """The content of a suite, as an ``evaluation`` section.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    path = SUITES / f"{name}.yaml"
+    if name not in suites():
+        raise ValueError(f"unknown suite {name!r}; there are {', '.join(suites())}")
+    return {key: value for key, value in _read(path).items() if key != "description"}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two mappings in one; what `above` says holds, section by section."""
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,213 @@
+"""Registered models and their versions in MLflow: aliases, never stages; the content digest is the identity.
+
+A version's files are the artifact folder ``model/`` of its MLflow run. They are stored and checked before the version
+is created, and the version with all its tags is created in one call, so that nothing is ever half registered; doing it
+again finds what is there. Moving the champion is in :mod:`gem_core.records.promotions`.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from gem_core.errors import GemError
+from gem_core.recipe.recipe import NAME_PATTERN
+from gem_core.records import model_files, versions
+from gem_core.records.mlflow_connection import all_pages, connect, explained
+from gem_core.records.promotion import CHAMPION
+from gem_core.records.promotions import Promotions
+from gem_core.records.versions import Family, Version, family_of, parse_reference, tag_text, tags_of, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+    from gem_core.records.lineage import Lineage
+    from gem_core.settings import Settings
+
+
+class Registry(Promotions):
+    """The model registry. Constructing it calls nobody."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.uri = settings.mlflow_uri
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The connection, opened on first use."""
+        return connect(self.uri)
+
+    def models(self) -> list[Family]:
+        """All registered models, by name."""
+        with explained(self.uri):
+            query = self.client.search_registered_models
+            found: list[RegisteredModel] = all_pages(
+                lambda token: query(max_results=1000, order_by=["name"], page_token=token)
+            )
+        return [family_of(model) for model in found]
+
+    def versions(self, name: str) -> list[Version]:
+        """The versions of a model, newest first.
+
+        Raises:
+            GemError: No such model.
+        """
+        model = self._model(name)
+        with explained(self.uri):
+            query = self.client.search_model_versions
+            found: list[ModelVersion] = all_pages(
+                lambda token: query(f"name='{name}'", max_results=1000, page_token=token)
+            )
+        return sorted(
+            (version_of(item, model) for item in found), key=lambda version: int(version.version), reverse=True
+        )
+
+    def get(self, name: str, version: str) -> Version:
+        """One version, by number, alias or ``latest``.
+
+        Raises:
+            GemError: No such model, version or alias; says which there are.
+        """
+        known = self.versions(name)
+        for found in known:
+            if version in (found.version, *found.aliases) or version == "latest":
+                return found
+        aliases = sorted(alias for found in known for alias in found.aliases)
+        there = ", ".join([*(found.version for found in known[:10]), *aliases]) or "none"
+        raise GemError(f"{name} has no version or alias {version!r}; it has: {there}")
+
+    def champion(self, name: str) -> Version | None:
+        """The reigning version; None when there is no champion or no such model yet."""
+        if all(model.name != name for model in self.models()):
+            return None
+        return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
+
+    def download_uri(self, reference: str) -> Path:
+        """The folder behind ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
+
+        Raises:
+            GemError: Malformed, unknown, or its files are not what was registered.
+        """
+        return self.download(*parse_reference(reference))
+
+    def download(self, name: str, version: str) -> Path:
+        """The files of a version: in place when the store is on this machine, else a copy kept by digest.
+
+        Raises:
+            GemError: Unknown, out of reach, or the files are not those that were registered.
+        """
+        with explained(self.uri):
+            return model_files.fetch(self.get(name, version), self._settings, self.uri)
+
+    def register(
+        self,
+        name: str,
+        folder: Path,
+        run_id: str,
+        lineage: Lineage,
+        *,
+        who: str,
+        digest: str | None = None,
+        scores: Mapping[str, float] | None = None,
+        baseline: Mapping[str, float] | None = None,
+    ) -> Version:
+        """Make a model folder a version of a registered model; the same content is the same version.
+
+        Args:
+            name: The registered model; created when missing.
+            folder: The model's files. They are copied to the artifacts of the run.
+            run_id: The MLflow run that made it.
+            lineage: Where it comes from.
+            who: For the log.
+            digest: What was trained and measured: a folder that has become another since is refused.
+            scores: Metric -> points of the model.
+            baseline: Metric -> points of its base.
+
+        Returns:
+            The version, new or found.
+
+        Raises:
+            GemError: A name the registry should not have, a changed folder, no store, or a full disk. Nothing is
+                registered then.
+        """
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise GemError(
+                f"{name!r} cannot be a model's name: use lower-case letters, digits, '.', '_' and '-', a letter first"
+            )
+        digest = model_files.checked_digest(folder, digest)
+        self._create_model(name)
+        found = self._by_digest(name, digest)
+        if found is None:
+            with explained(self.uri):
+                source = model_files.store(self.client, run_id, folder, digest, self.versions(name))
+            tags = tags_of(digest, lineage, scores, baseline)
+            championship = self._championship(name)
+            with explained(self.uri), championship.locked():
+                found = self._by_digest(name, digest)  # another process may have been faster
+                if found is None:
+                    self.client.create_model_version(name, source, run_id, tags=tags)
+            found = found or self._by_digest(name, digest)
+            if found is None:
+                raise GemError(f"MLflow did not keep the new version of {name}: look at its server's log")
+        elif scores is not None:
+            self.record_scores(name, found.version, scores, baseline or {})
+        with explained(self.uri):
+            self._championship(name).note("register", found.version, who, f"digest {digest[:12]}", None)
+        return self.get(name, found.version)
+
+    def record_scores(
+        self, name: str, version: str, scores: Mapping[str, float], baseline: Mapping[str, float]
+    ) -> None:
+        """Keep what was measured of a version and of its base: metric -> points."""
+        self._tag(name, version, {versions.SCORES: tag_text(scores), versions.BASELINE: tag_text(baseline)})
+
+    def record_report(self, name: str, version: str, report: Mapping[str, Any]) -> None:
+        """Keep the gate report of a version, with its ``verdict``."""
+        self._tag(name, version, {versions.REPORT: tag_text(report), versions.VERDICT: str(report["verdict"])})
+
+    def describe(self, name: str, version: str, card: str) -> None:
+        """Show a model card as the version's description, and keep it as ``README.md`` beside the weights."""
+        found = self.get(name, version)
+        with explained(self.uri):
+            self.client.log_text(found.run_id, card, f"{found.source.rpartition('/')[2]}/README.md")
+            self.client.update_model_version(name, found.version, description=model_files.description(card))
+
+    def _tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        number = self.get(name, version).version
+        with explained(self.uri):
+            for key, value in tags.items():
+                self.client.set_model_version_tag(name, number, key, value)
+
+    def _model(self, name: str) -> RegisteredModel:
+        from mlflow.exceptions import MlflowException
+
+        with explained(self.uri):
+            try:
+                return self.client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        names = [model.name for model in self.models()]
+        near = get_close_matches(name, names) or names[:10]
+        raise GemError(
+            f"no registered model is called {name!r}; there is: {', '.join(near) or 'none yet (gem run makes one)'}"
+        )
+
+    def _create_model(self, name: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        with explained(self.uri):
+            try:
+                self.client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+
+    def _by_digest(self, name: str, digest: str) -> Version | None:
+        return next((version for version in self.versions(name) if version.digest == digest), None)

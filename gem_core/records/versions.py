@@ -1,0 +1,126 @@
+"""What a version of a registered model is, and how MLflow's tags say it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gem_core.errors import GemError
+from gem_core.records.lineage import Lineage
+from gem_core.records.promotion import CHALLENGER, CHAMPION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+DIGEST, LINEAGE, SCORES, BASELINE, VERDICT, REPORT = (
+    f"gem.{name}" for name in ("digest", "lineage", "scores", "baseline", "verdict", "report")
+)
+
+ALIAS = r"(?!(?:latest|v\d+)$)[a-z][a-z0-9_-]{0,62}"
+"""An alias that gem reads. MLflow takes ``1`` and ``Champion`` too: the one reads as a version, the other as a champion
+that it is not."""
+REFERENCE = re.compile(rf"models:/([^/@]+)(?:/(\d+|latest)|@({ALIAS}))")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    name: str
+    version: str
+    digest: str
+    """Content digest of its folder; empty for a version that another program registered."""
+    aliases: tuple[str, ...]
+    run_id: str
+    """The MLflow run that made it."""
+    created: datetime
+    source: str
+    """Where MLflow keeps its files."""
+    lineage: Lineage | None
+    scores: dict[str, float] = field(default_factory=dict)
+    """Metric -> points, of this version."""
+    baseline: dict[str, float] = field(default_factory=dict)
+    """Metric -> points, of its base."""
+    verdict: str | None = None
+    """The last gate report's."""
+    report: dict[str, Any] | None = None
+    """The last gate report."""
+
+    @property
+    def reference(self) -> str:
+        """``models:/NAME/VERSION``, which every MODEL argument takes."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A registered model: all versions of one name."""
+
+    name: str
+    champion: str | None
+    challenger: str | None
+    updated: datetime
+
+
+def parse_reference(reference: str) -> tuple[str, str]:
+    """The registered model, and the number, alias or ``latest``, in ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
+
+    Raises:
+        GemError: It is neither.
+    """
+    match = REFERENCE.fullmatch(reference)
+    if match is None:
+        raise GemError(f"{reference!r} names no registered model: write models:/NAME/VERSION or models:/NAME@ALIAS")
+    name, number, alias = match.groups()
+    return name, number or alias
+
+
+def tags_of(
+    digest: str, lineage: Lineage, scores: Mapping[str, float] | None, baseline: Mapping[str, float] | None
+) -> dict[str, str]:
+    """What a new version is created with, all in one call."""
+    measured = {SCORES: scores, BASELINE: baseline}
+    texts = {name: tag_text(points) for name, points in measured.items() if points is not None}
+    return {DIGEST: digest, LINEAGE: lineage.model_dump_json(), **lineage.tags(), **texts}
+
+
+def tag_text(content: Mapping[str, Any]) -> str:
+    """A mapping as the text of a tag: equal content is equal text."""
+    return json.dumps(dict(content), separators=(",", ":"), sort_keys=True)
+
+
+def version_of(item: ModelVersion, model: RegisteredModel) -> Version:
+    """Read a version from what MLflow answers: the aliases are only known to its registered model."""
+    tags = item.tags
+    number = str(item.version)
+    return Version(
+        name=item.name,
+        version=number,
+        digest=tags.get(DIGEST, ""),
+        aliases=tuple(
+            sorted(alias for alias, v in model.aliases.items() if str(v) == number and re.fullmatch(ALIAS, alias))
+        ),
+        run_id=item.run_id or "",
+        created=_time(item.creation_timestamp),
+        source=item.source,
+        lineage=Lineage.model_validate_json(tags[LINEAGE]) if LINEAGE in tags else None,
+        scores=json.loads(tags.get(SCORES, "{}")),
+        baseline=json.loads(tags.get(BASELINE, "{}")),
+        verdict=tags.get(VERDICT),
+        report=json.loads(tags[REPORT]) if REPORT in tags else None,
+    )
+
+
+def family_of(model: RegisteredModel) -> Family:
+    """Read a registered model from what MLflow answers."""
+    aliases = {alias: str(version) for alias, version in model.aliases.items()}
+    return Family(model.name, aliases.get(CHAMPION), aliases.get(CHALLENGER), _time(model.last_updated_timestamp))
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,1 @@
+"""Where models and texts come from, pinned and checked; the rows a training reads."""

@@ -1,0 +1,1 @@
+"""The method beside its rivals, and what scores do not tell."""

@@ -1,0 +1,256 @@
+"""Rivals and ablations of a recipe: a grid of variants, each trained on the same rows and scored by the same tasks.
+
+A variant is the recipe with some values changed, or a baseline on its base (:mod:`gem_core.studies.baselines`).
+Where they run is in :mod:`ray_jobs.ablate`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from gem_core.errors import GemError
+from gem_core.evaluation.statistics import spearman
+from gem_core.recipe.files import apply_override, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gem_core.evaluation.mteb import Embedder
+    from gem_core.recipe import Recipe
+    from gem_core.settings import Settings
+    from gem_core.sources.models import ResolvedModel
+    from gem_core.sources.rows import Rows
+
+REFERENCE = "GEM"
+"""The recipe as it is: what every variant is compared with."""
+RESAMPLES, AT_ONCE = 1000, 100
+"""Of the interval, and how many of them are drawn together."""
+
+
+class Variant(BaseModel):
+    """One row of the table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    """Of a GEM training: what differs from the recipe."""
+    baseline: str | None = None
+    """``hashed``, ``simcse`` or the name of a template; nothing of GEM then."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether seeds matter."""
+        return self.baseline in (None, "simcse")
+
+    def recipe(self, recipe: Recipe, seed: int) -> Recipe:
+        """The recipe that it trains.
+
+        Raises:
+            GemError: An override that does not fit the recipe.
+        """
+        content = recipe.model_dump(mode="json") | {"seed": seed}
+        for override in self.overrides:
+            apply_override(content, override)
+        return parse(content, origin=f"of {self.name}")
+
+
+def _each(key: str, values: Sequence[object], name: str) -> tuple[Variant, ...]:
+    return tuple(Variant(name=f"{name} = {value}", overrides=(f"{key}={value}",)) for value in values)
+
+
+NO_NEXT_TOKEN = ("objective.contrastive_start=0", "objective.contrastive_ramp=0", "objective.contrastive_weight=1")
+NO_CONTRAST = ("objective.contrastive.rows=none",)
+GRIDS: dict[str, tuple[Variant, ...]] = {
+    "pooling": tuple(
+        Variant(name=f"base, {name} pooling", baseline=name) for name in ("mean", "weighted-mean", "last")
+    ),
+    "prompts": (Variant(name="PromptEOL", baseline="prompt-eol"), Variant(name="Echo", baseline="echo")),
+    "simcse": (Variant(name="causal SimCSE, weighted mean", baseline="simcse"),),
+    "floor": (Variant(name="hashed words", baseline="hashed"),),
+    "parts": (
+        Variant(name="without the bottleneck", overrides=("objective.bottleneck=false",)),
+        Variant(name="next-token only", overrides=NO_CONTRAST),
+        Variant(name="contrastive only", overrides=NO_NEXT_TOKEN),
+    ),
+    "blindness": (
+        Variant(name="k = 4, blind", overrides=("special_tokens.count=4", "special_tokens.blind=true")),
+        Variant(name="k = 4, not blind", overrides=("special_tokens.count=4", "special_tokens.blind=false")),
+    ),
+    "k": _each("special_tokens.count", (1, 2, 4, 8), "k"),
+    "p": _each("objective.raw_share", (0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95), "p"),
+}
+"""What ``gem ablate --grid`` takes."""
+
+
+def variants(grid: str) -> tuple[Variant, ...]:
+    """The variants of some grids (``pooling,simcse``; ``all``), the reference first.
+
+    Raises:
+        GemError: A grid that there is not.
+    """
+    names = [name.strip() for name in grid.split(",") if name.strip()]
+    names = list(GRIDS) if names == ["all"] else names
+    if not names or (unknown := [name for name in names if name not in GRIDS]):
+        raise GemError(f"no grid {', '.join(unknown if names else [repr(grid)])}; there are all, {', '.join(GRIDS)}")
+    found = {REFERENCE: Variant(name=REFERENCE)}
+    for name in names:
+        found.update({variant.name: variant for variant in GRIDS[name]})
+    return tuple(found.values())
+
+
+class Result(BaseModel):
+    """What one variant with one seed scored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: str
+    seed: int
+    points: dict[str, float]
+    """By task."""
+    predictions: dict[str, list[float]] = {}
+    """Of tasks that ask for similarities, item by item ..."""
+    golds: dict[str, list[float]] = {}
+    """... and what people said."""
+    missing: dict[str, str] = {}
+    """Tasks that could not be measured, with the reason."""
+
+
+def run_variant(
+    variant: Variant, seed: int, recipe: Recipe, base: ResolvedModel, rows: Rows, settings: Settings
+) -> Result:
+    """Train a variant, if it is trained, and score its embeddings.
+
+    Raises:
+        GemError: As training and evaluation raise it.
+    """
+    from gem_core.evaluation.run import measure_encoder
+
+    own = variant.recipe(recipe, seed)
+    embedding = own.evaluation.model_copy(update={"language": own.evaluation.language.model_copy(update={"tasks": ()})})
+    encoder = _encoder(variant, own, base, rows, settings)
+    found = measure_encoder(encoder, f"{variant.name}-{seed}", embedding, settings)
+    points, predictions, golds, missing = {}, {}, {}, {}
+    for task, measured in found.items():
+        if isinstance(measured, str):
+            missing[task] = measured
+            continue
+        points[task] = measured.scores[0].value
+        if measured.scores[0].metric == "cosine_spearman" and measured.records is not None:
+            predictions[task], golds[task] = (
+                [float(json.loads(cell)) for cell in measured.records[column].to_pylist()]
+                for column in ("prediction", "gold")
+            )
+    return Result(variant=variant.name, seed=seed, points=points, predictions=predictions, golds=golds, missing=missing)
+
+
+def _encoder(variant: Variant, recipe: Recipe, base: ResolvedModel, rows: Rows, settings: Settings) -> Embedder:
+    from gem_core.method.model import GemModel
+    from gem_core.studies.baselines import TEMPLATES, HashedWords, TemplateEncoder
+
+    if variant.baseline == "hashed":
+        return HashedWords()
+    if variant.baseline == "simcse":
+        from gem_core.studies.simcse import POOLING, train_simcse
+
+        return TemplateEncoder(train_simcse(recipe, base, rows), TEMPLATES[POOLING])
+    if variant.baseline is not None:
+        return TemplateEncoder(GemModel.load(base.folder, settings=settings), TEMPLATES[variant.baseline])
+    from gem_core.method.training import train
+
+    with tempfile.TemporaryDirectory(prefix="gem-ablation-") as folder:
+        output = Path(folder) / "model"
+        train(recipe, base, rows, report=lambda _: None, output=output)
+        return GemModel.load(output, settings=settings, dtype=recipe.evaluation.dtype)
+
+
+class Row(BaseModel):
+    """A variant over all its seeds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: str
+    seeds: tuple[int, ...]
+    points: dict[str, float]
+    """Means over seeds, by task."""
+    mean: float | None
+    """Over tasks; none where one is missing."""
+    difference: float | None
+    """From the reference."""
+    interval: tuple[float, float] | None
+    """95 %, over the items of the tasks, seeds averaged; only where all tasks are correlations."""
+
+
+def rows_of(results: Sequence[Result], tasks: Sequence[str]) -> list[Row]:
+    """The table's rows, in the order of the results. Pure; equal results give equal intervals."""
+    by_variant: dict[str, list[Result]] = {}
+    for result in results:
+        by_variant.setdefault(result.variant, []).append(result)
+    reference = by_variant.get(REFERENCE, [])
+    made = []
+    for name, runs in by_variant.items():
+        points = {
+            task: fmean(run.points[task] for run in runs) for task in tasks if all(task in r.points for r in runs)
+        }
+        anchor = [fmean(run.points[task] for run in reference) for task in tasks if _all_have(reference, task)]
+        mean = fmean(points.values()) if points and len(points) == len(tasks) else None
+        comparable = name != REFERENCE and mean is not None and len(anchor) == len(tasks) and bool(reference)
+        made.append(
+            Row(
+                variant=name,
+                seeds=tuple(run.seed for run in runs),
+                points=points,
+                mean=mean,
+                difference=mean - fmean(anchor) if comparable and mean is not None else None,
+                interval=_interval(runs, reference, tasks) if comparable else None,
+            )
+        )
+    return made
+
+
+def _all_have(runs: Sequence[Result], task: str) -> bool:
+    return bool(runs) and all(task in run.points for run in runs)
+
+
+def _interval(runs: Sequence[Result], reference: Sequence[Result], tasks: Sequence[str]) -> tuple[float, float] | None:
+    """Of the mean difference over tasks: items are drawn anew for both, and seeds averaged within a draw."""
+    if not all(task in run.predictions for run in [*runs, *reference] for task in tasks):
+        return None
+    generator = np.random.default_rng(0)
+    drawn = np.zeros(RESAMPLES)
+    for task in tasks:
+        gold = np.array(reference[0].golds[task])
+        for start in range(0, RESAMPLES, AT_ONCE):
+            items = generator.integers(len(gold), size=(AT_ONCE, len(gold)))
+            ours, theirs = (
+                np.mean([spearman(np.array(run.predictions[task])[items], gold[items]) for run in side], axis=0)
+                for side in (runs, reference)
+            )
+            drawn[start : start + AT_ONCE] += (ours - theirs) / len(tasks)
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def markdown(rows: Sequence[Row], tasks: Sequence[str]) -> str:
+    """The table for docs/results.md."""
+    lines = [f"| variant | {' | '.join(tasks)} | mean | difference (95 % interval) | seeds |"]
+    lines.append(f"| --- |{' --- |' * (len(tasks) + 3)}")
+    for row in rows:
+        cells = [_points(row.points.get(task)) for task in tasks]
+        change = "–" if row.difference is None else f"{row.difference:+.2f}"
+        if row.interval is not None:
+            change += f" ({row.interval[0]:+.2f} to {row.interval[1]:+.2f})"
+        seeds = ", ".join(map(str, row.seeds))
+        lines.append(f"| {row.variant} | {' | '.join(cells)} | {_points(row.mean)} | {change} | {seeds} |")
+    return "\n".join(lines) + "\n"
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

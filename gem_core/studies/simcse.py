@@ -1,0 +1,95 @@
+"""The fairest rival: the same base, rows, views, negatives and steps, but no special tokens.
+
+Unsupervised SimCSE (Gao et al. 2021, arXiv 2104.08821) on causal attention with weighted-mean pooling. Its two views
+are those of the recipe (token dropout), so that only the read-out and the next-token rows tell it from GEM.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from gem_core.errors import GemError
+from gem_core.method.batches import Planner, length_buckets, padded, share
+from gem_core.method.data_parallel import gather_rows
+from gem_core.method.model import GemModel
+from gem_core.method.network import hidden_states, load_network, load_tokenizer, with_adapter
+from gem_core.method.objectives import contrastive_loss
+from gem_core.method.precision import computing, product_dtype
+from gem_core.method.schedule import learning_rate
+from gem_core.studies.baselines import pooled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gem_core.recipe import Recipe
+    from gem_core.sources.models import ResolvedModel
+    from gem_core.sources.rows import Rows
+
+POOLING = "weighted-mean"
+
+
+def train_simcse(
+    recipe: Recipe, base: ResolvedModel, rows: Rows, *, report: Callable[[int, float], None] | None = None
+) -> GemModel:
+    """Post-train a base contrastively, every step of the recipe, at its contrastive learning rate.
+
+    Args:
+        recipe: Special tokens and next-token objective mean nothing here.
+        base: Resolved and present on this machine.
+        rows: Tokenized by the base's tokenizer.
+        report: Called with the steps done and the loss.
+
+    Returns:
+        The network without special tokens, to be read by :class:`gem_core.studies.baselines.TemplateEncoder`.
+
+    Raises:
+        GemError: A loss that is not finite.
+    """
+    settings, contrastive = recipe.training, recipe.objective.contrastive
+    contrastive = contrastive.model_copy(update={"rows": "all", "dropout_kind": "delete"})
+    objective = recipe.objective.model_copy(
+        update={"raw_share": 1.0, "contrastive": contrastive, "contrastive_start": 0, "contrastive_ramp": 0}
+    )
+    tokenizer = load_tokenizer(base.folder)
+    network = load_network(base.folder, dtype=torch.float32, attention=settings.attention)
+    if recipe.adaptation.method == "lora":
+        network = with_adapter(network, recipe.adaptation, (), seed=recipe.seed, reference=base.reference)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device).train()
+    model = GemModel(network, tokenizer, special_ids=(), read_out="mean")
+    planner = Planner(rows, objective, (), settings.batch_size, recipe.seed, tokenizer.bos_token_id, None)
+    log_scale = nn.Parameter(torch.tensor(math.log(contrastive.scale), device=device))
+    log_scale.requires_grad_(contrastive.learn_scale)
+    trained = [p for p in [*network.parameters(), log_scale] if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=settings.weight_decay)
+    torch.manual_seed(recipe.seed)
+    for step in range(settings.steps):
+        batch = planner.batch(step)
+        embedded, places = [], []
+        with computing(device, product_dtype(settings.precision, device)):
+            for call in length_buckets(share(batch.views, 0, 1)):
+                ids, lengths = (torch.from_numpy(x).to(device) for x in padded([s.tokens for s in call], filler=0))
+                states = hidden_states(network, ids).float()
+                embedded.append(pooled(states, torch.zeros_like(lengths), lengths, POOLING))
+                places += [sequence.index for sequence in call]
+            whole = gather_rows(torch.cat(embedded), places, [len(places)])
+            first, second = whole.split([len(batch.same), len(whole) - len(batch.same)])
+            loss = contrastive_loss(first, second, log_scale, torch.from_numpy(batch.same).to(device))
+        loss.backward()
+        if not math.isfinite(loss.item()):
+            raise GemError(f"the loss of SimCSE is no longer finite at step {step + 1}; lower the learning rate")
+        nn.utils.clip_grad_norm_(trained, settings.max_gradient_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, settings, objective)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            log_scale.clamp_(0.0, math.log(contrastive.max_scale))
+        if report is not None:
+            report(step + 1, loss.item())
+    network.eval()
+    return model

@@ -1,0 +1,81 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_model import gem
+
+from gem_core.method.encoding import calls, read_only_last
+from gem_core.method.model import GemModel
+from gem_core.method.network import causal_lm, hidden_states
+from gem_core.method.read_out import PLAIN, TOGETHER
+
+
+@given(
+    st.lists(st.integers(1, 300), min_size=1, max_size=60),
+    st.integers(1, 16),
+    st.one_of(st.none(), st.integers(0, 100)),
+)
+def test_every_text_goes_in_one_call_longest_first(lengths, batch_size, call_tokens):
+    cut = calls(lengths, batch_size, call_tokens)
+    numbers = [number for part in cut for number in part]
+    assert sorted(numbers) == list(range(len(lengths)))
+    assert [lengths[i] for i in numbers] == sorted(lengths, reverse=True)
+    assert all(len(part) <= batch_size for part in cut)
+    if call_tokens is None:
+        assert len(cut) == -(-len(lengths) // batch_size)
+    else:
+        assert all(len(part) * lengths[part[0]] - sum(lengths[i] for i in part) <= call_tokens for part in cut)
+
+
+def test_both_plain_read_outs_come_from_one_pass(bases, settings):
+    model = GemModel.load(bases("llama").folder, settings=settings)
+    texts = ["one", "a longer text than the others", "two words"]
+    model.read_out = TOGETHER
+    assert model.dimension == 2 * 32
+    both = np.split(model.encode(texts, normalize=False), 2, axis=1)
+    for read_out, part in zip(PLAIN, both, strict=True):
+        model.read_out = read_out
+        np.testing.assert_allclose(part, model.encode(texts, normalize=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_read_of_the_last_layer_is_that_of_the_whole_pass(bases, family, count, merged):
+    network = gem(bases(family), count=1).network
+    if merged:
+        network.merge_adapter()
+    ids, lengths = torch.randint(320, (3, 12), generator=torch.Generator().manual_seed(0)), torch.tensor([12, 7, count])
+    with torch.inference_mode():
+        whole = hidden_states(network, ids)
+        with read_only_last(causal_lm(network), lengths, count, 12):
+            spared = hidden_states(network, ids)
+        assert torch.equal(whole, hidden_states(network, ids))  # nothing stays behind
+    for row, length in enumerate(lengths.tolist()):
+        assert torch.allclose(spared[row, length - count : length], whole[row, length - count : length], atol=1e-5)
+    if family.startswith("llama"):
+        assert torch.allclose(spared[:, 0], whole[:, 0]) is not merged  # the rest was indeed not computed
+
+
+def test_two_threads_read_one_model_at_their_own_places(bases):
+    network = gem(bases("llama")).network
+    network.merge_adapter()
+    model, ids = causal_lm(network), torch.randint(320, (2, 6))
+    entered, compared = threading.Event(), threading.Event()
+
+    def other():
+        with read_only_last(model, torch.tensor([2, 2]), 1, 6):
+            entered.set()
+            compared.wait(10)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    entered.wait(10)
+    with torch.inference_mode():
+        inside = hidden_states(network, ids)
+    compared.set()
+    thread.join()
+    with torch.inference_mode():
+        assert torch.equal(inside, hidden_states(network, ids))

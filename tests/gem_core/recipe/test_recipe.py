@@ -1,0 +1,132 @@
+"""A recipe is validated, frozen and digestible; what does not fit is named."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gem_core.errors import GemError
+from gem_core.recipe import Recipe
+from gem_core.recipe.files import dump, load, parse
+
+MINIMAL = {"name": "tiny", "base_model": {"source": "sandbox:0"}, "data": {"sources": [{"source": "sandbox:0"}]}}
+
+
+def tiny(**changes):
+    return parse(MINIMAL | changes, origin="tiny.yaml")
+
+
+def test_the_defaults_are_the_papers():
+    recipe = tiny()
+    assert (recipe.objective.raw_share, recipe.training.batch_size, recipe.data.max_length) == (0.8, 32, 512)
+    assert (recipe.training.learning_rate, recipe.training.contrastive_learning_rate) == (1e-4, 1e-5)
+    assert (recipe.objective.contrastive_start, recipe.objective.contrastive_weight) == (100, 1.0)
+    assert (recipe.objective.contrastive.scale, recipe.objective.contrastive.max_scale) == (20, 100)
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        tiny().seed = 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"trainning": {}}, "unknown key trainning (did you mean training?)"),
+        ({"training": {"zzz": 1}}, "unknown key training.zzz (allowed: steps, batch_size,"),
+        ({"training": {"batch_size": "many"}}, "training.batch_size = 'many': input should be a valid integer"),
+        ({"training": {"steps": 0}}, "training.steps = 0: input should be greater than or equal to 1"),
+        ({"objective": {"raw_share": 1.2}}, "objective.raw_share = 1.2: input should be less than or equal to 1"),
+        ({"adaptation": {"method": "prefix"}}, "adaptation.method = 'prefix': input should be 'lora' or 'full'"),
+        ({"data": {"sources": []}}, "data.sources = []"),
+        (
+            {"data": {"sources": [{"sauce": "x", "source": "y"}]}},
+            "unknown key data.sources.0.sauce (did you mean source?)",
+        ),
+        ({"special_tokens": {"count": 0}}, "special_tokens.count = 0"),
+        ({"training": {"steps": 50}}, "contrastive_start (100) leaves no contrastive step"),
+        ({"adaptation": {"method": "full"}, "objective": {"keep_language": 1.0}}, "needs adaptation.method=lora"),
+        ({"adaptation": {"method": "full", "scope": "special"}}, "scope=special needs adaptation.method=lora"),
+        ({"adaptation": {"scope": "special"}, "objective": {"keep_language": 1.0}}, "has no meaning with"),
+        (
+            {"adaptation": {"scope": "special"}, "objective": {"raw_share": 1, "contrastive": {"rows": "none"}}},
+            "learns from rows with special tokens alone",
+        ),
+        ({"objective": {"cut": [1, 1]}}, "such a cut leaves no suffix"),
+        ({"objective": {"cut": [0, 0]}}, "such a cut leaves no prefix"),
+        ({"objective": {"cut": [0.5, 0.2]}}, "give the lower share first"),
+        ({"data": {"sources": [{"source": "x", "query_template": "Query:"}]}}, "the template has no {text}"),
+        ({"data": {"sources": [{"source": "x", "use": ["raw"]}]}}, "no source of data.sources serves the contrastive"),
+        ({"evaluation": {"embedding": {"tasks": ["SandboxSTS"]}}}, "need evaluation.sandbox"),
+        ({"name": "Bad Name"}, "name = 'Bad Name'"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan"),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(changes, expected):
+    with pytest.raises(GemError) as caught:
+        tiny(**changes)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_fault_is_reported_at_once():
+    with pytest.raises(GemError) as caught:
+        tiny(training={"steps": 0, "batch": 3}, seed=-1)
+    assert all(key in str(caught.value) for key in ("training.steps", "training.batch", "seed"))
+
+
+def test_resources_and_description_change_no_digest():
+    plain = tiny()
+    assert tiny(resources={"workers": 8}, description="another sentence").digest() == plain.digest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "retrains"),
+    [
+        ({"seed": 2}, True),
+        ({"objective": {"raw_share": 0.5}}, True),
+        ({"gates": [{"name": "g", "metric": "embedding", "against": "base", "at_least": 1}]}, False),
+        ({"promotion": "manual"}, False),
+        ({"evaluation": {"embedding": {"tasks": ["STS12"]}}}, False),
+    ],
+)
+def test_only_what_shapes_the_weights_changes_the_training_digest(changes, retrains):
+    plain, changed = tiny(), tiny(**changes)
+    assert changed.digest() != plain.digest()
+    assert (changed.training_digest() != plain.training_digest()) is retrains
+
+
+@given(st.integers(0, 2**31 - 1), st.floats(0, 1), st.integers(101, 10_000))
+def test_a_dumped_recipe_loads_to_the_same_recipe(tmp_path_factory, seed, share, steps):
+    recipe = tiny(seed=seed, objective={"raw_share": share}, training={"steps": steps})
+    path = tmp_path_factory.mktemp("recipe") / "r.yaml"
+    path.write_text(dump(recipe))
+    loaded = load(path)
+    assert loaded == recipe
+    assert loaded.digest() == recipe.digest()
+
+
+def test_every_field_is_documented():
+    def check(section):
+        for name, field in section.model_fields.items():
+            assert field.description, f"{section.__name__}.{name}"
+            for candidate in (field.annotation, *getattr(field.annotation, "__args__", ())):
+                if hasattr(candidate, "model_fields"):
+                    check(candidate)
+
+    check(Recipe)
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, True),
+        ({"objective": {"bottleneck": False}}, False),
+        ({"objective": {"raw_share": 1}}, False),
+        ({"objective": {"raw_share": 1}, "special_tokens": {"count": 2}}, True),
+        ({"objective": {"raw_share": 1}, "special_tokens": {"count": 2, "blind": False}}, False),
+        ({"objective": {"raw_share": 1, "contrastive": {"dropout_kind": "mask"}}}, True),
+    ],
+)
+def test_which_recipes_need_a_mask(changes, needed):
+    assert tiny(**changes).needs_mask is needed

@@ -1,0 +1,44 @@
+"""Suites as recipe data: what they hold, and what a recipe says over them."""
+
+import pytest
+from pydantic import ValidationError
+
+from gem_core.recipe import Evaluation
+from gem_core.recipe.evaluation import suites
+
+
+@pytest.mark.parametrize("name", suites())
+def test_every_shipped_suite_is_valid_and_described(name):
+    evaluation = Evaluation(suite=name)
+    assert evaluation.embedding.tasks or evaluation.embedding.benchmarks or evaluation.language.tasks
+    assert suites()[name].endswith(".")
+
+
+def test_the_paper_s_suite_is_the_paper_s():
+    paper = Evaluation(suite="paper")
+    assert len(paper.embedding.tasks) == 15
+    assert (paper.language.tasks, paper.language.fewshot) == (("mmlu",), 5)
+
+
+def test_what_a_recipe_says_stands_over_its_suite():
+    written = Evaluation.model_validate(
+        {"suite": "paper", "dtype": "bfloat16", "embedding": {"batch_size": 8}, "language": {"limit": 10}}
+    )
+    assert (written.dtype, written.embedding.batch_size, written.language.limit) == ("bfloat16", 8, 10)
+    assert len(written.embedding.tasks) == 15
+    assert written.language.fewshot == 5
+    again = Evaluation.model_validate(written.model_dump(mode="json"))
+    assert again == written, "what is recorded needs no suite"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"suite": "papers"}, "unknown suite 'papers'; there are .*paper"),
+        ({"language": {"tasks": ["arc"], "by_task": {"mmlu": {"fewshot": 5}}}}, "names mmlu, which tasks does not"),
+        ({"language": {"tasks": ["mmlu"], "by_task": {"mmlu": {"shots": 5}}}}, "shots"),
+    ],
+)
+def test_what_does_not_fit_is_refused(content, message):
+    with pytest.raises(ValidationError, match=message):
+        Evaluation.model_validate(content)

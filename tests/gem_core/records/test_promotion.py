@@ -1,0 +1,412 @@
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gem_core.errors import GemError
+from gem_core.records.lineage import Lineage
+from gem_core.records.promotion import CHAMPION, Championship
+from gem_core.records.promotion_log import Move, broken_link, read_log, reigns
+from gem_core.records.registry import Registry
+from gem_core.records.tracking import Tracking
+from gem_core.settings import Settings
+
+LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_digest="d", recipe={}, recipe_digest="r")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Settings(home=tmp_path_factory.mktemp("gem"), tracking_uri=None)
+
+
+@pytest.fixture(scope="module")
+def registry(store):
+    return Registry(store)
+
+
+@pytest.fixture
+def name(registry, store, request, tmp_path):
+    """A registered model of four versions."""
+    name = request.node.name.split("[")[0].replace("_", "-")[:60]
+    make_versions(registry, store, name, tmp_path, 4)
+    return name
+
+
+def make_versions(registry, store, name, folder, count):
+    run_id = Tracking(store.mlflow_uri).start_run("runs", name, {})
+    for number in range(1, count + 1):
+        model = folder / f"model-{number}"
+        model.mkdir()
+        (model / "config.json").write_text(f'{{"name": "{name}", "number": {number}}}')
+        registry.register(name, model, run_id, LINEAGE, who="tests")
+
+
+def champion_of(registry, name):
+    found = registry.champion(name)
+    return found and found.version
+
+
+def moves(registry, name):
+    """(action, from, to) of every move that is not a registration."""
+    return [(m.action, m.from_version, m.to_version) for m in registry.history(name) if m.action != "register"]
+
+
+def promote(registry, name, version, expected):
+    return registry.promote(name, version, expected=expected, who="tests", reason=f"{expected} to {version}")
+
+
+def test_a_promotion_moves_the_alias_and_is_logged(registry, name):
+    report = {"verdict": "pass", "results": [{"name": "gain", "difference": 15.0}]}
+    move = registry.promote(name, "2", expected=None, who="somebody", reason="it is better", report=report)
+    assert champion_of(registry, name) == "2"
+    assert registry.history(name)[-1] == move
+    assert (move.action, move.version, move.from_version, move.to_version) == ("promote", "2", None, "2")
+    assert (move.who, move.reason, move.report["verdict"]) == ("somebody", "it is better", "pass")
+    assert registry.report(name, move) == report
+    assert move.when.tzinfo is not None
+    assert broken_link(registry.history(name)) is None
+
+
+@pytest.mark.parametrize(("champion", "expected"), [(None, "1"), ("1", None), ("1", "2")])
+def test_a_champion_other_than_expected_refuses(registry, store, tmp_path, champion, expected):
+    name = f"refusing-{champion}-{expected}".lower()
+    make_versions(registry, store, name, tmp_path, 3)
+    if champion:
+        promote(registry, name, champion, None)
+    before = registry.history(name)
+    with pytest.raises(GemError, match=r"by now, not .* version 3 was not promoted"):
+        promote(registry, name, "3", expected)
+    assert (champion_of(registry, name), registry.history(name)) == (champion, before)
+
+
+def test_asking_again_after_a_crash_is_answered_with_the_move_that_did_it(registry, name):
+    promote(registry, name, "1", None)
+    move = promote(registry, name, "2", "1")
+    assert promote(registry, name, "2", "1") == move
+    assert moves(registry, name) == [("promote", None, "1"), ("promote", "1", "2")]
+    with pytest.raises(GemError, match="already is its champion"):
+        promote(registry, name, "2", "2")
+
+
+def test_a_version_that_is_not_there_cannot_be_promoted(registry, name):
+    with pytest.raises(GemError, match="has no version or alias '9'"):
+        promote(registry, name, "9", None)
+
+
+def test_a_challenger_waits_and_is_none_once_promoted(registry, name):
+    registry.challenge(name, "2", expected=None, who="gates", reason="passed, waits for a person")
+    assert registry.get(name, "challenger").version == "2"
+    assert champion_of(registry, name) is None
+    promote(registry, name, "challenger", None)
+    assert champion_of(registry, name) == "2"
+    with pytest.raises(GemError, match="no version or alias 'challenger'"):
+        registry.get(name, "challenger")
+    assert moves(registry, name) == [("challenge", None, None), ("promote", None, "2")]
+
+
+def test_a_refusal_is_logged_and_moves_nothing(registry, name):
+    promote(registry, name, "1", None)
+    registry.refuse(name, "2", who="gates", reason="language lost 2 points", report={"verdict": "fail"})
+    assert champion_of(registry, name) == "1"
+    last = registry.history(name)[-1]
+    assert (last.action, last.version, last.to_version) == ("refuse", "2", "1")
+    assert registry.report(name, last) == {"verdict": "fail"}
+    registry.refuse(name, "2", who="gates", reason="language lost 2 points", report={"verdict": "fail"})
+    assert registry.history(name)[-1] == last, "a rerun says it again; the log does not"
+
+
+def test_rolling_back_goes_through_earlier_champions(registry, name):
+    for version, expected in (("1", None), ("2", "1"), ("4", "2")):
+        promote(registry, name, version, expected)
+    assert registry.rollback(name, who="tests", reason="slow").to_version == "2"
+    assert registry.rollback(name, who="tests", reason="worse").to_version == "1"
+    with pytest.raises(GemError, match="has had no champion before version 1"):
+        registry.rollback(name, who="tests", reason="again")
+    promote(registry, name, "3", "1")
+    assert registry.rollback(name, who="tests", reason="back").to_version == "1"
+    assert champion_of(registry, name) == "1"
+    assert broken_link(registry.history(name)) is None
+
+
+def test_rolling_back_to_a_named_version(registry, name):
+    promote(registry, name, "1", None)
+    promote(registry, name, "3", "1")
+    assert registry.rollback(name, who="tests", reason="known good", to="2").to_version == "2"
+    with pytest.raises(GemError, match="already is its champion"):
+        registry.rollback(name, who="tests", reason="again", to="champion")
+    with pytest.raises(GemError, match="no version or alias '9'"):
+        registry.rollback(name, who="tests", reason="again", to="9")
+    assert registry.rollback(name, who="tests", reason="on").to_version == "3"
+
+
+def test_nothing_to_roll_back(registry, name):
+    with pytest.raises(GemError, match="no champion before nobody"):
+        registry.rollback(name, who="tests", reason="?")
+
+
+# --- a person decides ---
+
+
+def test_an_approval_makes_the_challenger_champion(registry, name):
+    promote(registry, name, "1", None)
+    report = {"verdict": "inconclusive"}
+    registry.challenge(name, "2", expected="1", who="gates", reason="cannot tell", report=report)
+    move = registry.approve(name, "2", who="a person", reason="I read fifty of them")
+    assert (champion_of(registry, name), registry.waits(name, "2")) == ("2", False)
+    assert (move.action, move.from_version, move.to_version, move.who) == ("approve", "1", "2", "a person")
+    assert registry.report(name, move) == report
+    assert registry.approve(name, "2", who="a person", reason="again") == move
+    assert registry.rollback(name, who="tests", reason="no").to_version == "1"
+
+
+def test_what_does_not_wait_cannot_be_approved(registry, name):
+    with pytest.raises(GemError, match="does not wait for an approval: nothing does"):
+        registry.approve(name, "2", who="a person", reason="")
+    registry.challenge(name, "2", expected=None, who="gates", reason="")
+    registry.challenge(name, "3", expected=None, who="gates", reason="")
+    with pytest.raises(GemError, match="does not wait for an approval: version 3 does"):
+        registry.approve(name, "2", who="a person", reason="")
+    assert champion_of(registry, name) is None
+
+
+def test_an_approval_comes_too_late_once_the_champion_is_another(registry, name):
+    promote(registry, name, "1", None)
+    registry.challenge(name, "2", expected="1", who="gates", reason="")
+    promote(registry, name, "3", "1")
+    with pytest.raises(GemError, match="is version 3 by now, not version 1"):
+        registry.approve(name, "2", who="a person", reason="")
+    with pytest.raises(GemError, match="is version 3 by now, not version 1"):
+        registry.challenge(name, "4", expected="1", who="gates", reason="judged against another")
+    assert champion_of(registry, name) == "3"
+
+
+def test_a_declined_challenger_waits_no_more(registry, name):
+    registry.challenge(name, "2", expected=None, who="gates", reason="")
+    move = registry.decline(name, "2", who="a person", reason="it swears")
+    assert registry.decline(name, "2", who="a person", reason="it swears") == move
+    assert not registry.waits(name, "2")
+    with pytest.raises(GemError, match="does not wait"):
+        registry.approve(name, "2", who="a person", reason="")
+    assert moves(registry, name) == [("challenge", None, None), ("decline", None, None)]
+
+
+def test_a_shadow_runs_beside_the_champion(registry, name):
+    promote(registry, name, "1", None)
+    move = registry.challenge(name, "2", expected="1", who="gates", reason="passed", shadow=True)
+    assert registry.challenge(name, "2", expected="1", who="gates", reason="passed", shadow=True) == move
+    assert (registry.get(name, "shadow").version, champion_of(registry, name)) == ("2", "1")
+    promote(registry, name, "shadow", "1")
+    assert registry.get(name, "2").aliases == ("champion",)
+
+
+# --- reports that speak for another promotion ---
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ({"verdict": "fail"}, "says 'fail'"),
+        ({"verdict": "inconclusive"}, "says 'inconclusive'"),
+        ({}, "says None"),
+        ({"verdict": "pass", "candidate": "1" * 64}, "other weights than the candidate's"),
+        ({"verdict": "pass", "champion": "1" * 64}, "other weights than the champion's"),
+    ],
+)
+def test_a_report_has_to_speak_for_the_promotion(registry, store, tmp_path, report, message):
+    name = f"speaks-{sorted(report.items())}".translate(str.maketrans("", "", "[](){}',: "))[:50]
+    make_versions(registry, store, name, tmp_path, 2)
+    promote(registry, name, "1", None)
+    before = registry.history(name)
+    with pytest.raises(GemError, match=message):
+        registry.promote(name, "2", expected="1", who="tests", reason="", report=report)
+    assert registry.history(name) == before
+    digests = {role: registry.get(name, version).digest for role, version in (("candidate", "2"), ("champion", "1"))}
+    registry.promote(name, "2", expected="1", who="tests", reason="", report={"verdict": "pass", **digests})
+
+
+def test_a_move_fits_where_postgres_keeps_it(registry, name):
+    """A registered model's tag holds 5,000 characters there, and any number elsewhere."""
+    report = {"verdict": "pass", "results": [{"name": f"gate-{n}", "reason": "a long reason " * 20} for n in range(99)]}
+    registry.promote(name, "2", expected=None, who="tests", reason='"ö" ' * 3000, report=report)
+    tags = registry.client.get_registered_model(name).tags
+    assert max(map(len, tags.values())) < 5000
+    assert registry.report(name, registry.history(name)[-1]) == report
+    assert registry.faults(name) == []
+
+
+# --- crashes and other hands ---
+
+
+class CrashError(Exception):
+    pass
+
+
+WRITES = ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_alias")
+COMMANDS = {
+    "promote": (
+        ("log", "champion", "challenger", "mark"),
+        "2",
+        lambda registry, name: promote(registry, name, "2", "1"),
+    ),
+    "approve": (
+        ("log", "champion", "challenger", "mark"),
+        "2",
+        lambda registry, name: registry.approve(name, "2", who="a person", reason="better"),
+    ),
+    "challenge": (
+        ("log", "challenger", "mark"),
+        "1",
+        lambda registry, name: registry.challenge(name, "3", expected="1", who="gates", reason="passed"),
+    ),
+    "decline": (
+        ("log", "challenger", "mark"),
+        "1",
+        lambda registry, name: registry.decline(name, "2", who="a person", reason="no"),
+    ),
+    "rollback": (
+        ("log", "champion", "mark"),
+        "4",
+        lambda registry, name: registry.rollback(name, who="a person", reason="worse"),
+    ),
+}
+
+
+@pytest.mark.parametrize("action", COMMANDS)
+def test_a_crash_between_any_two_writes_is_repaired_by_the_next_command(registry, store, tmp_path, action):
+    """Killed processes are in test_promotion_processes.py; here each command crashes before each of its writes."""
+    steps, champion, command = COMMANDS[action]
+    name = f"crash-{action}"
+    make_versions(registry, store, name, tmp_path, 4)
+    promote(registry, name, "4", None)
+    promote(registry, name, "1", "4")
+    for survived in range(len(steps)):
+        registry.challenge(name, "2", expected="1", who="tests", reason=f"waits {survived}")
+        crashing, left = Registry(store), [survived]
+
+        def failing(write, left=left):
+            def call(*arguments):
+                if left[0] == 0:
+                    raise CrashError
+                left[0] -= 1
+                return write(*arguments)
+
+            return call
+
+        client = type(crashing.client)(store.mlflow_uri, store.mlflow_uri)
+        for write in WRITES:
+            setattr(client, write, failing(getattr(client, write)))
+        crashing.__dict__["client"] = client
+        logged = len(registry.history(name))
+        with pytest.raises(CrashError):
+            command(crashing, name)
+        assert champion_of(registry, name) == (champion if survived > 1 and champion != "1" else "1")
+        command(registry, name)  # the command again: finishes it, or finds it done, and never twice
+        assert champion_of(registry, name) == champion
+        assert [move.action for move in registry.history(name)[logged:]] == [action], steps[survived]
+        assert registry.faults(name) == []
+        if champion != "1":
+            promote(registry, name, "1", champion)
+
+
+def test_a_move_by_other_hands_is_found_and_logged(registry, name):
+    promote(registry, name, "1", None)
+    registry.client.set_registered_model_alias(name, CHAMPION, "3")
+    with pytest.raises(GemError, match="is version 3 by now, not version 1"):
+        promote(registry, name, "2", "1")
+    assert moves(registry, name)[-1] == ("outside", "1", "3")
+    promote(registry, name, "2", "3")
+    registry.client.delete_registered_model_alias(name, CHAMPION)
+    registry.repair(name)
+    registry.repair(name)
+    assert moves(registry, name)[-2:] == [("promote", "3", "2"), ("outside", "2", None)]
+    assert broken_link(registry.history(name)) is None
+
+
+def test_a_damaged_log_stops_every_move(registry, name):
+    promote(registry, name, "1", None)
+    last = registry.history(name)[-1]
+    forged = last.model_copy(update={"reason": "nothing to see here"})
+    registry.client.set_registered_model_tag(name, f"gem.move.{last.number:06d}", forged.model_dump_json())
+    with pytest.raises(GemError, match=rf"move {last.number} was changed"):
+        promote(registry, name, "2", "1")
+    assert champion_of(registry, name) == "1"
+
+
+def test_faults_are_named_and_not_mended(registry, name):
+    registry.promote(name, "1", expected=None, who="tests", reason="", report={"verdict": "pass"})
+    assert registry.faults(name) == []
+    client = registry.client
+    client.set_registered_model_alias(name, CHAMPION, "3")
+    client.set_registered_model_alias(name, "Champion", "2")
+    digest = registry.history(name)[-1].report["digest"]
+    client.set_model_version_tag(name, "1", f"gem.report.{digest[:16]}", '{"verdict":"fail"}')
+    for _ in range(2):
+        assert registry.faults(name) == [
+            "the gate report of move 5 is changed",
+            "the champion is 3, and the log says 1",
+            "the alias 'Champion' was set by other means and is not read by gem",
+        ]
+    client.delete_registered_model_tag(name, "gem.move.000002")
+    assert registry.faults(name)[0] == "the log is damaged: move 2 is missing"
+
+
+@pytest.mark.parametrize("alias", ["1", "Champion", "CHAMPION", "2"])
+def test_an_alias_that_mlflow_takes_and_gem_should_not(registry, store, tmp_path, alias):
+    name = f"alias-{alias.lower()}{alias.isupper():d}"
+    make_versions(registry, store, name, tmp_path, 2)
+    registry.client.set_registered_model_alias(name, alias, "2" if alias == "1" else "1")
+    assert registry.champion(name) is None
+    if alias.isdigit():
+        assert registry.get(name, alias).version == alias, "a number is a version"
+    with pytest.raises(GemError, match="names no registered model"):
+        registry.download_uri(f"models:/{name}@{alias}")
+
+
+# --- the log by itself ---
+
+
+def chain(entries):
+    log, before = [], ""
+    for number, (action, to) in enumerate(entries, start=1):
+        move = Move(
+            number=number, action=action, version=to, from_version=None, to_version=to, who="a",
+            when=datetime.now(UTC), reason="", previous=before,
+        ).sealed()  # fmt: skip
+        log.append(move)
+        before = move.hash
+    return log
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["promote", "refuse", "rollback"]), st.sampled_from("123")), max_size=8),
+    st.data(),
+)
+def test_any_change_of_a_log_shows(entries, data):
+    log = chain(entries)
+    assert broken_link(log) is None
+    tags = {f"gem.move.{move.number:06d}": move.model_dump_json() for move in log}
+    assert read_log({**tags, "gem.other": "x"}) == log
+    if not log:
+        return
+    at = data.draw(st.integers(0, len(log) - 1))
+    changed = log[at].model_copy(update={"who": "somebody else"})
+    assert broken_link([*log[:at], changed, *log[at + 1 :]]) is not None
+    assert broken_link([*log[:at], changed.sealed(), *log[at + 1 :]]) is not None or at == len(log) - 1
+    assert broken_link([*log[:at], *log[at + 1 :]]) is not None or at == len(log) - 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["promote", "rollback", "outside"]), st.sampled_from("123")), min_size=1))
+def test_the_last_reign_is_the_champion_and_no_two_neighbours_are_equal(entries):
+    stack = reigns(chain(entries))
+    assert stack[-1] == entries[-1][1]
+    assert all(one != two for one, two in pairwise(stack))
+
+
+def test_whoever_waits_too_long_for_the_lock_is_told(registry, name, tmp_path, monkeypatch):
+    monkeypatch.setattr("gem_core.records.promotion.LOCK_SECONDS", 0.1)
+    lock = tmp_path / "locks" / "one.lock"
+    one, two = (Championship(registry.client, name, lock) for _ in range(2))
+    with one.locked(), pytest.raises(GemError, match="another promotion of"):
+        two.repair()
