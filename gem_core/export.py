@@ -17,6 +17,7 @@ from gem_core.method.special_tokens import token_names
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from gem_core.method.model_folder import Description
@@ -61,19 +62,27 @@ if base.get_input_embeddings().weight.shape[0] < len(tokenizer):
 model = PeftModel.from_pretrained(base, "FOLDER")
 ```
 
-To embed, append {tokens} to the text and read {its} last-layer state{s}.""",
+To embed, append {tokens} to the text and read {its} last-layer state{s}.{activated}""",
 }
 """What the card of each format says."""
+
+ACTIVATED = """
+
+The adapter is an activated LoRA: it acts from {tokens} on to the end of a row, so let nothing but pads follow. Any
+other text runs on the base, whose logits of its own tokens stay what they are. Do not merge it."""
+"""What the card of an adapter in lossless mode adds."""
 
 
 def export(source: Path, target: Path, form: Format, *, settings: Settings, dtype: str = "float32") -> None:
     """Write the GEM model in ``source`` to the new folder ``target``.
 
     * ``sentence-transformers``: ``SentenceTransformer(target)`` gives the vectors of :meth:`GemModel.encode`. With one
-      special token the folder holds stock modules alone; with several it holds a module of its own, which draws the
-      mask and has to be trusted (``trust_remote_code=True``).
+      special token the folder holds stock modules alone; with several, or in lossless mode, it holds a module of its
+      own, which draws the mask, adds the adapter at the special tokens and has to be trusted
+      (``trust_remote_code=True``).
     * ``transformers``: merged weights for ``AutoModelForCausalLM``; still a model folder of this project.
-    * ``adapter``: what ``PeftModel.from_pretrained`` puts on the base.
+    * ``adapter``: what ``PeftModel.from_pretrained`` puts on the base; in lossless mode as peft's activated LoRA, which
+      embeds alike.
 
     Args:
         source: A model folder.
@@ -83,33 +92,34 @@ def export(source: Path, target: Path, form: Format, *, settings: Settings, dtyp
         dtype: Of merged weights, ``float32`` or ``bfloat16``; an adapter stays as it is.
 
     Raises:
-        GemError: No GEM model, one in lossless mode, no adapter in it, a target that exists, or a tokenizer that cannot
-            append tokens.
+        GemError: No GEM model, one in lossless mode to be merged, no adapter in it, a target that exists, or a
+            tokenizer that cannot append tokens.
     """
     if target.exists():
         raise GemError(f"{target} exists: give a folder that does not, or remove it")
     description = model_folder.read(source)
     if description is None:
         raise GemError(f"{source} is a plain base model without special tokens; there is nothing to convert")
-    if description.scope == "special":
+    if form == "transformers" and description.scope == "special":
         raise GemError(
-            "in lossless mode the adapter acts at the special tokens alone, which no other library does: it cannot be "
-            "merged or exported; post-train with adaptation.scope=all for that"
+            "in lossless mode there is nothing to merge: the language model is the base itself "
+            f"({description.base.reference}); export the embedder as sentence-transformers or adapter"
         )
     if form == "adapter" and description.weights != "adapter":
         raise GemError("the model was fully fine-tuned and has no adapter; export it as transformers")
     with model_folder.written_whole(target) as draft:
-        if form == "adapter":
+        if form == "adapter" and description.scope == "all":
             shutil.copytree(source, draft, dirs_exist_ok=True)
         else:
             model = GemModel.load(source, settings=settings, device="cpu")
-            merged = _merged(model).to(DTYPES[dtype])
-            if form == "transformers":
-                merged.save_pretrained(draft, safe_serialization=True)
+            if form == "adapter":
+                _activated_adapter(model, draft)
+            elif form == "transformers":
+                _merged(model).to(DTYPES[dtype]).save_pretrained(draft, safe_serialization=True)
                 model.tokenizer.save_pretrained(draft)
                 model_folder.write(draft, description.model_copy(update={"weights": "full"}))
             else:
-                _sentence_transformer(model, merged, draft)
+                _sentence_transformer(model, DTYPES[dtype], draft)
         (draft / "README.md").write_text(_card(form, description), encoding="utf-8")
 
 
@@ -121,14 +131,32 @@ def _merged(model: GemModel) -> PreTrainedModel:
     return network.unload() if isinstance(network, PeftModel) else network
 
 
-def _sentence_transformer(model: GemModel, merged: PreTrainedModel, folder: Path) -> None:
+def _activated_adapter(model: GemModel, folder: Path) -> None:
+    from peft import PeftModel
+
+    from gem_core.method.activated_export import as_peft
+
+    assert isinstance(model.network, PeftModel)  # noqa: S101 - for the type checker: lossless models are
+    as_peft(model.network, model.special_ids).save_pretrained(folder, save_embedding_layers=False)
+    model.tokenizer.save_pretrained(folder)
+
+
+def _sentence_transformer(model: GemModel, dtype: torch.dtype, folder: Path) -> None:
+    from peft import PeftModel
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     from gem_core import sentence_transformer_module as own
+    from gem_core.method.activated_export import base_with_rows, updates
 
-    merged.save_pretrained(folder, safe_serialization=True)
+    adapter: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    if model.lossless and isinstance(model.network, PeftModel):
+        adapter = updates(model.network)
+        network = base_with_rows(model.network, model.special_ids)
+    else:
+        network = _merged(model)
+    network.to(dtype).save_pretrained(folder, safe_serialization=True)
     ending_tokenizer(model).save_pretrained(folder)
     stock = _stock(model.description)
     if stock:
@@ -136,8 +164,13 @@ def _sentence_transformer(model: GemModel, merged: PreTrainedModel, folder: Path
         modules = [transformer, Pooling(transformer.get_embedding_dimension(), "lasttoken"), Normalize()]
     else:
         reader = own.GemTransformer(
-            str(folder), special_count=model.k, special_pooling=model.pooling, special_blind=model.blind
+            str(folder),
+            special_count=model.k,
+            special_pooling=model.pooling,
+            special_blind=model.blind and model.k > 1,
+            special_adapter=bool(adapter),
         )
+        reader.adapt({place: (down.to(dtype), up.to(dtype)) for place, (down, up) in adapter.items()})
         modules = [reader, Normalize()]
     encoder = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine")
     encoder.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
@@ -148,9 +181,12 @@ def _sentence_transformer(model: GemModel, merged: PreTrainedModel, folder: Path
 
 
 def _stock(description: Description | None) -> bool:
-    """Whether plain causal attention and the last token make the embedding."""
-    special = description.special_tokens if description is not None else None
-    return special is None or special.count == 1 or (special.pooling == "last" and not special.blind)
+    """Whether plain causal attention and the last token make the embedding, with the same weights for every token."""
+    if description is None:
+        return True
+    special = description.special_tokens
+    causal = special.count == 1 or (special.pooling == "last" and not special.blind)
+    return causal and description.scope == "all"
 
 
 def ending_tokenizer(model: GemModel) -> PreTrainedTokenizerFast:
@@ -190,14 +226,18 @@ def ending_tokenizer(model: GemModel) -> PreTrainedTokenizerFast:
 def _card(form: Format, description: Description) -> str:
     count, base = description.special_tokens.count, description.base
     several = count > 1
+    tokens = ", ".join(f"`{name}`" for name in token_names(count))
+    does = ["draws their mask"] * several + ["adds the adapter there alone"] * (description.scope == "special")
+    does.append("reads them" if several else "reads it")
     use = USE[form].format(
-        tokens=", ".join(f"`{name}`" for name in token_names(count)),
+        tokens=tokens,
         s="s" if several else "",
         are="are" if several else "is",
         its="their" if several else "its",
         base=f"{base.reference} at {base.revision[:12]}",
         trust="" if _stock(description) else ", trust_remote_code=True",
-        remote="" if _stock(description) else f"`{MODULE}.py` in this folder draws their mask and reads them.",
+        remote="" if _stock(description) else f"`{MODULE}.py` in this folder {' and '.join(does)}.",
+        activated=ACTIVATED.format(tokens=tokens) if description.scope == "special" else "",
     )
     head = {
         "library_name": "peft" if form == "adapter" else form,

@@ -1,25 +1,39 @@
-"""The one module of its own that an exported model with several special tokens needs in sentence-transformers.
+"""The one module of its own that an exported model needs in sentence-transformers where stock ones do not do.
 
 This file is copied into the exported folder as it is and loaded from there (``trust_remote_code=True``), so it knows
-sentence-transformers and torch, and nothing of this project. A model with one special token does without it.
+sentence-transformers and torch, and nothing of this project. A model with one special token does without it, unless it
+is lossless.
 
 The tokenizer of the folder ends every text in its special tokens. Here they are made blind to each other, if they were
-so in training (drawn in ``gem_core/method/attention_mask.py``), and their last-layer states become an embedding.
+so in training (drawn in ``gem_core/method/attention_mask.py``), and their last-layer states become an embedding. In
+lossless mode the weights of the folder are the base's, and a LoRA adapter is added here at the special tokens alone.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers.base.modules import Transformer
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ADAPTER = "special_adapter.safetensors"
+"""In the folder: ``<layer>.down`` [r, in] and ``<layer>.up`` [out, r], the scale included."""
 
 
 class GemTransformer(Transformer):
     """A causal transformer that reads an embedding from the last ``special_count`` tokens of a text."""
 
-    config_keys = [*Transformer.config_keys, "special_count", "special_pooling", "special_blind"]  # noqa: RUF012 - as its parent has it
+    config_keys = [  # noqa: RUF012 - as its parent has it
+        *Transformer.config_keys,
+        *(f"special_{name}" for name in ("count", "pooling", "blind", "adapter")),
+    ]
 
     def __init__(
         self,
@@ -28,6 +42,7 @@ class GemTransformer(Transformer):
         special_count: int,
         special_pooling: str,
         special_blind: bool,
+        special_adapter: bool = False,
         **options: Any,  # noqa: ANN401 - those of Transformer
     ) -> None:
         super().__init__(model_name_or_path, **options)
@@ -37,6 +52,48 @@ class GemTransformer(Transformer):
         """``mean``, ``last`` or ``concat``."""
         self.special_blind = special_blind
         """Whether they are hidden from each other."""
+        self.special_adapter = special_adapter
+        """Whether an adapter acts at them alone: :meth:`adapt`."""
+        self._updates = nn.ParameterDict()
+        self._where: Tensor | None = None
+
+    @classmethod
+    def load(cls, model_name_or_path: str, *args: Any, **options: Any) -> Self:  # noqa: ANN401 - its parent's
+        """The module of a folder or a hub repository, its adapter with it."""
+        module = super().load(model_name_or_path, *args, **options)
+        if module.special_adapter:
+            named = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
+            place = {name: options[name] for name in named if name in options}
+            path = cls.load_file_path(model_name_or_path, filename=ADAPTER, **place)
+            if path is None:
+                raise ValueError(f"{model_name_or_path} lacks {ADAPTER}; export or fetch it again")
+            factors = load_file(path)
+            layers = {name.rpartition(".")[0] for name in factors}
+            module.adapt({name: (factors[f"{name}.down"], factors[f"{name}.up"]) for name in layers})
+        return module
+
+    def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - its parent's
+        """Save the transformer, and the adapter beside it."""
+        super().save(output_path, *args, **kwargs)
+        if self.special_adapter:
+            factors = {name.replace("/", "."): factor.detach() for name, factor in self._updates.items()}
+            save_file({name: factors[name].cpu().contiguous() for name in sorted(factors)}, Path(output_path) / ADAPTER)
+
+    def adapt(self, updates: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Add ``up @ down`` to layers, by their names in the transformer, at the special tokens alone."""
+        for name, factors in updates.items():
+            for part, factor in zip(("down", "up"), factors, strict=True):
+                self._updates[f"{name}.{part}".replace(".", "/")] = nn.Parameter(factor, requires_grad=False)
+            self.model.get_submodule(name).register_forward_hook(partial(self._updated, name.replace(".", "/")))
+
+    def _updated(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        tokens = inputs[0].flatten(end_dim=-2)
+        if self._where is None:
+            return output
+        down, up = (self._updates[f"{name}/{part}"].to(tokens) for part in ("down", "up"))
+        update = tokens[self._where] @ down.T @ up.T
+        flat = output.flatten(end_dim=-2)
+        return flat.index_add(0, self._where, update.to(flat)).view_as(output)
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as its parent
         """Add ``sentence_embedding``, [B, D] or [B, kD], to what the transformer makes of right-padded features."""
@@ -44,10 +101,15 @@ class GemTransformer(Transformer):
         lengths = tokens.sum(dim=1)
         if self.special_blind:
             features["attention_mask"] = self._mask(lengths, tokens.shape[1])
-        features = super().forward(features, **kwargs)
-        features["attention_mask"] = tokens
         where = (lengths - self.special_count)[:, None] + torch.arange(self.special_count, device=lengths.device)
-        states = features["token_embeddings"][torch.arange(len(lengths), device=lengths.device)[:, None], where]
+        rows = torch.arange(len(lengths), device=lengths.device)[:, None]
+        self._where = (rows * tokens.shape[1] + where).flatten()
+        try:
+            features = super().forward(features, **kwargs)
+        finally:
+            self._where = None
+        features["attention_mask"] = tokens
+        states = features["token_embeddings"][rows, where]
         if self.special_pooling == "concat":
             features["sentence_embedding"] = states.flatten(start_dim=1)
         else:

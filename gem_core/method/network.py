@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -94,6 +93,7 @@ def with_adapter(
         reference: What the adapter's configuration names as its base.
     """
     from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
 
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -101,11 +101,11 @@ def with_adapter(
         lora_alpha=adaptation.alpha,
         lora_dropout=adaptation.dropout,
         target_modules="all-linear",
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in network.modules()),  # GPT-2's: [in, out]
         trainable_token_indices=list(special_ids) if special_ids and adaptation.scope == "all" else None,
     )
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft corrects it for GPT-2's layers by itself
         adapted = get_peft_model(network, config, autocast_adapter_dtype=False)
     settings = adapted.peft_config["default"]
     settings.base_model_name_or_path = reference

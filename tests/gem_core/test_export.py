@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from test_model import gem
+from tiny_models import gem
 
 from gem_core.errors import GemError
-from gem_core.export import FORMATS, MODULE, export
+from gem_core.export import MODULE, export
 from gem_core.method.model import GemModel
 from gem_core.method.network import causal_lm
 from gem_core.recipe import Adaptation, SpecialTokens
@@ -132,11 +133,61 @@ def test_what_cannot_be_exported_is_told_in_one_line(saved, bases, tmp_path, set
         export(folder, folder, "transformers", settings=settings)
     with pytest.raises(GemError, match="plain base"):
         export(bases("llama").folder, tmp_path / "out", "transformers", settings=settings)
-    lossless = GemModel.from_base(
-        bases("llama"), special_tokens=SpecialTokens(), adaptation=Adaptation(rank=4, scope="special"), seed=1
-    )
-    lossless.save(tmp_path / "lossless")
-    for form in FORMATS:
-        with pytest.raises(GemError, match="lossless"):
-            export(tmp_path / "lossless", tmp_path / "out", form, settings=settings)
+    assert not (tmp_path / "out").exists()
+
+
+LOSSLESS = [
+    ("llama", 1, "mean"),
+    ("gpt2", 3, "concat"),
+    ("mistral", 2, "mean"),
+    ("gemma", 1, "mean"),
+    ("gemma3", 2, "last"),
+]
+
+
+@pytest.mark.parametrize(("family", "count", "pooling"), LOSSLESS)
+def test_a_lossless_model_brings_its_adapter_with_it(saved, bases, family, count, pooling, tmp_path, settings):
+    folder, target = saved(family, count=count, pooling=pooling, scope="special"), tmp_path / "out"
+    export(folder, target, "sentence-transformers", settings=settings)
+    loaded = SentenceTransformer(str(target), device="cpu", trust_remote_code=True)
+    expected = embeddings(folder, settings)
+    assert np.allclose(loaded.encode(TEXTS), expected, atol=1e-5)
+    loaded.save_pretrained(str(tmp_path / "again"))
+    again = SentenceTransformer(str(tmp_path / "again"), device="cpu", trust_remote_code=True)
+    assert np.allclose(again.encode(TEXTS), expected, atol=1e-5)
+    for factor in loaded[0]._updates.values():
+        factor.zero_()
+    assert not np.allclose(loaded.encode(TEXTS), expected, atol=1e-2)  # else the adapter would do nothing
+    assert suffixes(target) <= {".json", ".safetensors", ".md", ".py"}
+    weights, base = load_file(target / "model.safetensors"), load_file(bases(family).folder / "model.safetensors")
+    assert all(torch.equal(weights[name][: len(tensor)], tensor) for name, tensor in base.items() if name in weights)
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-untied", "gpt2", "gemma"])
+def test_a_lossless_adapter_alone_is_an_activated_lora_of_peft(saved, bases, family, tmp_path, settings):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder, target = saved(family, scope="special"), tmp_path / "out"
+    export(folder, target, "adapter", settings=settings)
+    own = GemModel.load(folder, settings=settings)
+    base = AutoModelForCausalLM.from_pretrained(bases(family).folder)
+    ids = torch.tensor([own.tokenizer("An owl by the river")["input_ids"]])
+    with torch.no_grad():
+        expected = base(ids).logits
+    base.resize_token_embeddings(len(own.tokenizer))
+    model = PeftModel.from_pretrained(base, str(target)).eval()
+    whole = torch.cat([ids, torch.tensor([own.special_ids])], dim=1)
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[..., : expected.shape[-1]]
+        states = model(input_ids=whole, output_hidden_states=True).hidden_states[-1][0, -1]
+    assert torch.allclose(logits, expected, atol=1e-5)
+    assert np.allclose(own.encode(["An owl by the river"], normalize=False)[0], states.numpy(), atol=1e-5)
+    assert "Do not merge it" in (target / "README.md").read_text()
+
+
+def test_in_lossless_mode_there_is_nothing_to_merge(saved, bases, tmp_path, settings):
+    folder = saved(scope="special")
+    with pytest.raises(GemError, match=f"the language model is the base itself .{bases('llama').folder}"):
+        export(folder, tmp_path / "out", "transformers", settings=settings)
     assert not (tmp_path / "out").exists()

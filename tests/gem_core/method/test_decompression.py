@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_model import gem
+from tiny_models import gem
 
 from gem_core.errors import GemError
 from gem_core.method.attention_mask import for_network, visible

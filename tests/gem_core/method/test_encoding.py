@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_model import gem
+from tiny_models import gem
 
 from gem_core.method.encoding import calls, read_only_last
 from gem_core.method.model import GemModel

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from peft.tuners.lora import LoraLayer
+from tiny_models import gem
 
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
@@ -21,27 +22,9 @@ from gem_core.method.network import (
     load_network,
     output_layer,
 )
-from gem_core.recipe import Adaptation, SpecialTokens
 from gem_core.settings import Settings
 
 TEXTS = ["The old fox sleeps.", "An owl", "The quick horse waits by the cold river in a field of wheat.", "", "An owl"]
-
-
-def gem(base, *, count=1, pooling="mean", method="lora", scope="all", blind=True, seed=1):
-    """A GEM model whose adapter does something."""
-    model = GemModel.from_base(
-        base,
-        special_tokens=SpecialTokens(count=count, pooling=pooling, blind=blind),
-        adaptation=Adaptation(method=method, scope=scope, rank=4),
-        seed=seed,
-    )
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.network.parameters():
-            if parameter.requires_grad:
-                parameter += 0.05 * torch.randn_like(parameter)
-    model.network.eval()
-    return model
 
 
 @pytest.mark.parametrize(("method", "count"), [("lora", 3), ("full", 1)])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from test_model import gem
+from tiny_models import gem
 
 from gem_core.errors import GemError
 from gem_core.method.model import GemModel
