@@ -28,6 +28,10 @@ class Settings(BaseSettings):
     dashboard_port: int = Field(default=8501, ge=1, le=65535)
     """``GEM_DASHBOARD_PORT``: where ``gem dashboard`` listens, on loopback."""
 
+    dashboard_read_only: bool = False
+    """``GEM_DASHBOARD_READ_ONLY``: the dashboard offers no approval and no rollback, and refuses them. Nobody is asked to
+    log in, so set it where others than the operators can reach the page, or where promoters do not share ``GEM_HOME``."""
+
     image: str | None = None
     """``GEM_IMAGE``: the container image this program runs in, kept with every version it registers."""
 

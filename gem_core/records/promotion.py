@@ -110,42 +110,51 @@ class Championship:
             self._insist(version, expected)
             return self._move("promote", version, version, who, reason, report)
 
-    def approve(self, version: str, who: str, reason: str) -> Move:
+    def approve(self, version: str, who: str, reason: str, seen: str | None = None) -> Move:
         """Make the challenger champion, if the champion is still the one it was judged against.
 
+        ``seen`` is the hash of the move by which it waited when the person looked at it, where that is known.
+
         Raises:
-            GemError: The version does not wait for an approval, or the champion is another by now.
+            GemError: The version does not wait for an approval, the champion is another by now, or it was judged anew.
         """
         with self._held():
             last = last_of(self._moves, CHAMPION_ACTIONS)
             if self._champion == version and last is not None and last.action == "approve":
                 return last
-            waiting = self._waiting(version)
+            waiting = self._waiting(version, seen)
             self._insist(version, waiting.from_version)
             return self._move("approve", version, version, who, reason, waiting.report)
 
-    def decline(self, version: str, who: str, reason: str) -> Move:
-        """Take a waiting challenger out of the running.
+    def decline(self, version: str, who: str, reason: str, seen: str | None = None) -> Move:
+        """Take a waiting challenger out of the running; ``seen`` as for :meth:`approve`.
 
         Raises:
-            GemError: The version does not wait for an approval.
+            GemError: The version does not wait for an approval, or it was judged anew.
         """
         with self._held():
             same = last_of(self._moves, (*ALIAS_ACTIONS, "refuse"), version)
             if same is not None and same.action == "decline":
                 return same
-            return self._move("decline", version, self._champion, who, reason, self._waiting(version).report)
+            return self._move("decline", version, self._champion, who, reason, self._waiting(version, seen).report)
 
-    def rollback(self, who: str, reason: str, to: str | None) -> Move:
+    def rollback(self, who: str, reason: str, to: str | None, leaving: str | None = None) -> Move:
         """Make the champion before the present one, or a named version, champion again.
 
+        ``leaving`` is the champion to give up, where the person named it.
+
         Raises:
-            GemError: Nothing to go back to, or the named version already is champion.
+            GemError: Nothing to go back to, the named version already is champion, or the champion is another by now.
         """
         with self._held():
             done = self._finished
             if done is not None and done.action == "rollback" and to in (None, done.to_version):
                 return done  # what is asked for again after a crash: once more would go one champion too far
+            if leaving not in (None, self._champion):
+                raise GemError(
+                    f"the champion of {self._name} is {_spoken(self._champion)} by now, not {_spoken(leaving)}: "
+                    "nothing was rolled back"
+                )
             stack = reigns(self._moves)
             if to is None and len(stack) < 2:
                 raise GemError(
@@ -197,8 +206,8 @@ class Championship:
                 f"version {version} was not promoted; compare it with the new champion first"
             )
 
-    def _waiting(self, version: str) -> Move:
-        """The move by which a version came to wait for a person."""
+    def _waiting(self, version: str, seen: str | None) -> Move:
+        """The move by which a version came to wait for a person, who saw the one of the hash ``seen``."""
         move = last_of(self._moves, ("challenge",), version)
         if move is None or self._aliases.get(CHALLENGER) != version:
             waits = self._aliases.get(CHALLENGER)
@@ -206,6 +215,8 @@ class Championship:
                 f"version {version} of {self._name} does not wait for an approval: "
                 + (f"version {waits} does" if waits else "nothing does (gem promote needs none)")
             )
+        if seen not in (None, move.hash):
+            raise GemError(f"version {version} of {self._name} was judged anew meanwhile: look at it again")
         return move
 
     def _read(self) -> None:

@@ -136,17 +136,20 @@ class Promotions(ABC):
             filed = self._filed(found, report)
             return self._championship(name).present(action, found.version, expected, who, reason, filed)
 
-    def approve(self, name: str, version: str, *, who: str, reason: str) -> Move:
-        """Make the waiting challenger champion; refused if the champion is another than it was judged against."""
-        number = self.get(name, version).version
-        with explained(self.uri):
-            return self._championship(name).approve(number, who, reason)
+    def approve(self, name: str, version: str, *, who: str, reason: str, seen: str | None = None) -> Move:
+        """Make the waiting challenger champion; refused if the champion is another than it was judged against.
 
-    def decline(self, name: str, version: str, *, who: str, reason: str) -> Move:
-        """Take the waiting challenger out of the running."""
+        With ``seen``, the hash of the move by which it waited when a person looked, also if it was judged anew since.
+        """
         number = self.get(name, version).version
         with explained(self.uri):
-            return self._championship(name).decline(number, who, reason)
+            return self._championship(name).approve(number, who, reason, seen)
+
+    def decline(self, name: str, version: str, *, who: str, reason: str, seen: str | None = None) -> Move:
+        """Take the waiting challenger out of the running; ``seen`` as for :meth:`approve`."""
+        number = self.get(name, version).version
+        with explained(self.uri):
+            return self._championship(name).decline(number, who, reason, seen)
 
     def waits(self, name: str, version: str) -> bool:
         """Whether a version waits for a person."""
@@ -160,12 +163,17 @@ class Promotions(ABC):
         with explained(self.uri):
             return self._championship(name).note("refuse", found.version, who, reason, self._filed(found, report))
 
-    def rollback(self, name: str, *, who: str, reason: str, to: str | None = None) -> Move:
-        """Make the champion before the present one champion again, or the version (number or alias) ``to``."""
+    def rollback(
+        self, name: str, *, who: str, reason: str, to: str | None = None, leaving: str | None = None
+    ) -> Move:
+        """Make the champion before the present one champion again, or the version (number or alias) ``to``.
+
+        With ``leaving``, a version's number, only if that is the champion.
+        """
         self._model(name)
         number = None if to is None else self.get(name, to).version
         with explained(self.uri):
-            return self._championship(name).rollback(who, reason, number)
+            return self._championship(name).rollback(who, reason, number, leaving)
 
     def repair(self, name: str) -> None:
         """Finish a promotion that a crash left half done."""

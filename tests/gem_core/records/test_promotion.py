@@ -192,6 +192,27 @@ def test_a_declined_challenger_waits_no_more(registry, name):
     assert moves(registry, name) == [("challenge", None, None), ("decline", None, None)]
 
 
+@pytest.mark.parametrize("decide", ["approve", "decline"])
+def test_who_saw_another_report_than_the_last_decides_nothing(registry, store, tmp_path, decide):
+    name = f"seen-{decide}"
+    make_versions(registry, store, name, tmp_path, 2)
+    old = registry.challenge(name, "2", expected=None, who="gates", reason="by the old gates")
+    new = registry.challenge(name, "2", expected=None, who="gates", reason="by the new", report={"verdict": "pass"})
+    entry = {"who": "a person", "reason": "read"}
+    with pytest.raises(GemError, match="version 2 of seen-[a-z]+ was judged anew meanwhile"):
+        getattr(registry, decide)(name, "2", seen=old.hash, **entry)
+    assert registry.waits(name, "2")
+    assert getattr(registry, decide)(name, "2", seen=new.hash, **entry).who == "a person"
+
+
+def test_only_the_champion_that_was_named_is_rolled_back(registry, name):
+    for version, expected in (("1", None), ("2", "1"), ("3", "2")):
+        promote(registry, name, version, expected)
+    with pytest.raises(GemError, match="is version 3 by now, not version 2: nothing was rolled back"):
+        registry.rollback(name, who="a person", reason="slow", to="1", leaving="2")
+    assert registry.rollback(name, who="a person", reason="slow", to="1", leaving="3").to_version == "1"
+
+
 def test_a_shadow_runs_beside_the_champion(registry, name):
     promote(registry, name, "1", None)
     move = registry.challenge(name, "2", expected="1", who="gates", reason="passed", shadow=True)
