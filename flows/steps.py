@@ -163,7 +163,7 @@ def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Sc
         ray: Where to measure what is missing.
     """
     step = f"scoring the {role}"
-    known = cached(digest, run.recipe.evaluation, run.settings, reference=role)
+    known = cached(digest, run.recipe.evaluation, run.settings, reference=role, reader=run.base.digest)
     if known is not None:
         report(step, 1.0, "known")
         return known
@@ -172,7 +172,14 @@ def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Sc
         path = run.folder / f"evaluate-{role}-{digest[:12]}.json"
         threads = run.recipe.resources.workers * run.recipe.resources.cpus_per_worker
         model = ModelToScore(folder=folder, reference=role, digest=digest)
-        job = EvaluateJob(models=(model,), evaluation=run.recipe.evaluation, home=run.settings.home, threads=threads)
+        reader = ModelToScore(folder=run.base.folder, reference="base", digest=run.base.digest)
+        job = EvaluateJob(
+            models=(model,),
+            evaluation=run.recipe.evaluation,
+            home=run.settings.home,
+            threads=threads,
+            reader=reader,
+        )
         job.write(path)
         _work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}", step, threads=threads)
     scores = Evaluated.read(EvaluateJob.result_path(path)).scores[role]

@@ -18,10 +18,12 @@ def main() -> None:
     entry.say(Progress(text="loading the harnesses", share=0.0))
     import torch
 
+    from gem_core.evaluation.continuations import Reader
     from gem_core.evaluation.run import evaluate
 
     torch.set_num_threads(job.threads)
     settings = Settings(home=job.home)
+    reader = Reader(job.reader.folder, job.reader.digest or "") if job.reader else None
     scores = {}
     for number, model in enumerate(job.models):
 
@@ -29,7 +31,13 @@ def main() -> None:
             entry.say(Progress(text=f"{reference}: {text}", share=(number + share) / len(job.models)))
 
         scores[model.reference] = evaluate(
-            model.folder, model.reference, job.evaluation, settings, digest=model.digest, progress=progress
+            model.folder,
+            model.reference,
+            job.evaluation,
+            settings,
+            digest=model.digest,
+            reader=reader,
+            progress=progress,
         )
     Evaluated(scores=scores).write(EvaluateJob.result_path(path))
 

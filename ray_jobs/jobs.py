@@ -114,6 +114,8 @@ class EvaluateJob(_File):
     """``GEM_HOME`` of the job."""
     threads: int = 1
     """Torch threads."""
+    reader: ModelToScore | None = None
+    """The base that reads continuations, for all models; each one's own when unset."""
 
     @staticmethod
     def result_path(job: Path) -> Path:

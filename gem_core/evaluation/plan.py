@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from gem_core.evaluation.catalogue import benchmark_tasks, is_sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gem_core.evaluation.catalogue import BenchmarkTask
@@ -58,12 +59,13 @@ def read_outs(folder: Path) -> tuple[str, ...]:
     return READ_OUTS[0] if (folder / "gem.json").exists() else READ_OUTS[1]
 
 
-def plan(evaluation: Evaluation, home: Path | None = None) -> tuple[PlannedTask, ...]:
+def plan(evaluation: Evaluation, home: Path | None = None, reader: str | None = None) -> tuple[PlannedTask, ...]:
     """The requested tasks, each once, embedding tasks first, those of benchmarks behind those asked for by themselves.
 
     Args:
         evaluation: What to measure.
         home: Where the list of benchmarks is kept, if any are asked for; ``GEM_HOME`` when None.
+        reader: Content digest of the base that reads continuations, which belongs to the settings of their scores.
 
     Raises:
         GemError: For a benchmark that mteb does not know, with near matches.
@@ -91,7 +93,24 @@ def plan(evaluation: Evaluation, home: Path | None = None) -> tuple[PlannedTask,
             for part in benchmark_tasks(benchmark, home)
         ),
         *(planned("language", task, of_language | _asked(language, task)) for task in dict.fromkeys(language.tasks)),
+        *(planned("generation", task, asked | {"reader": reader}) for task, asked in _written(evaluation)),
     )
+
+
+def _written(evaluation: Evaluation) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each way to write continuations, and what decides them: prompts, decoding, versions."""
+    generation = evaluation.generation
+    if generation.prompts is None:
+        return
+    from gem_core.evaluation.prompts import SANDBOX, state_of
+
+    of_sandbox = generation.prompts == SANDBOX and evaluation.sandbox is not None
+    settings = generation.model_dump(exclude={"decoding", "revision", "temperature"}) | {
+        "state": _world(evaluation.sandbox or 0) if of_sandbox else state_of(generation),
+        "versions": _versions("torch", "transformers"),
+    }
+    for decoding in dict.fromkeys(generation.decoding):
+        yield decoding, settings | ({"temperature": generation.temperature} if decoding == "sampled" else {})
 
 
 def _parts(part: BenchmarkTask) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from gem_core.evaluation.store import Measured, ScoreStore
 from gem_core.identity import content_digest
 
 if TYPE_CHECKING:
+    from gem_core.evaluation.continuations import Reader
     from gem_core.evaluation.mteb import Embedder
     from gem_core.evaluation.scores import Scores
     from gem_core.method.model import GemModel
@@ -38,14 +39,23 @@ class Suite(Protocol):
         ...
 
 
-def cached(model_digest: str, evaluation: Evaluation, settings: Settings, *, reference: str = "") -> Scores | None:
+def cached(
+    model_digest: str, evaluation: Evaluation, settings: Settings, *, reference: str = "", reader: str | None = None
+) -> Scores | None:
     """The scores of a model that is measured already, or None when anything is still to be measured.
 
     Takes milliseconds and imports neither torch nor mteb nor lm-eval. Which read-outs a digest has need not be known:
     a model is stored either with its special tokens' or with both plain ones.
+
+    Args:
+        model_digest: The model's.
+        evaluation: What was to be measured.
+        settings: Where scores are kept.
+        reference: What people call the model.
+        reader: Digest of the base that reads its continuations, where any are asked for.
     """
     store = ScoreStore(settings.scores)
-    planned = plan(evaluation, settings.home)
+    planned = plan(evaluation, settings.home, reader)
     for outs in READ_OUTS:
         measurements = list(_measurements(planned, outs))
         entries = [store.load(model_digest, task, out) for task, out in measurements]
@@ -61,6 +71,7 @@ def evaluate(
     settings: Settings,
     *,
     digest: str | None = None,
+    reader: Reader | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Measure the model in `folder`.
@@ -74,6 +85,7 @@ def evaluate(
         evaluation: What to measure.
         settings: Where scores are kept and sandboxes are.
         digest: What the folder's content digest has to be, where the caller knows.
+        reader: The base that reads its continuations, where any are asked for; its own base when unset.
         progress: Called with a line for people and the share that is done.
 
     Returns:
@@ -91,7 +103,12 @@ def evaluate(
         )
     digest = found
     store = ScoreStore(settings.scores)
-    measurements = list(_measurements(plan(evaluation, settings.home), read_outs(folder)))
+    if reader is None and evaluation.generation.prompts is not None:
+        from gem_core.evaluation.continuations import reader_of
+
+        reader = reader_of(folder, settings)
+    planned = plan(evaluation, settings.home, reader.digest if reader else None)
+    measurements = list(_measurements(planned, read_outs(folder)))
     entries = {(task.digest, out): store.load(digest, task, out) for task, out in measurements}
     to_do = [(task, out) for task, out in measurements if entries[task.digest, out] is None]
     missing: dict[str, str] = {}
@@ -101,7 +118,7 @@ def evaluate(
 
         report("loading the model and the harnesses", 0.0)
         with quiet():
-            measure = _measure(folder, digest, evaluation, settings, to_do)
+            measure = _measure(folder, digest, evaluation, settings, to_do, reader)
             for done, (task, out) in enumerate(to_do):
                 report(" ".join(filter(None, (task.task, out))), done / len(to_do))
                 measured = measure(task, out)
@@ -155,6 +172,7 @@ def _measure(
     evaluation: Evaluation,
     settings: Settings,
     to_do: list[tuple[PlannedTask, str]],
+    reader: Reader | None = None,
 ) -> Callable[[PlannedTask, str], Measured | Unreachable]:
     """The function that measures one of `to_do`, with the model of a folder loaded once for all of them.
 
@@ -164,8 +182,10 @@ def _measure(
 
     embedding = tuple(dict.fromkeys(task.task for task, _ in to_do if task.kind == "embedding"))
     language = tuple(dict.fromkeys(task.task for task, _ in to_do if task.kind == "language"))
+    writes = any(task.kind == "generation" for task, _ in to_do)
+    prompted = (evaluation.generation.prompts or "",) if writes else ()
     sandbox = None
-    if evaluation.sandbox is not None and any(map(is_sandbox, (*embedding, *language))):
+    if evaluation.sandbox is not None and any(map(is_sandbox, (*embedding, *language, *prompted))):
         from gem_core.sandbox import build
 
         sandbox = build(settings.home, evaluation.sandbox)
@@ -183,6 +203,10 @@ def _measure(
         language_tasks = LanguageTasks(language, settings.home, sandbox)
         language_tasks.check()
         suites["language"] = lambda model: LanguageSuite(model, evaluation.language.batch_size, language_tasks)
+    if writes and reader is not None:
+        from gem_core.evaluation.continuations import ContinuationSuite
+
+        suites["generation"] = lambda model: ContinuationSuite(model, evaluation, settings, reader, sandbox)
     model: Any = source
     if isinstance(source, Path):
         model = GemModel.load(source, settings=settings, dtype=evaluation.dtype)

@@ -2,11 +2,13 @@
 
 import math
 from statistics import fmean
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["embedding", "language"]
+Kind = Literal["embedding", "language", "generation"]
+AVERAGED: tuple[Kind, ...] = ("embedding", "language")
+"""Kinds whose tasks have an average; how likely, varied and long continuations are, is three things."""
 
 
 class TaskScore(BaseModel):
@@ -15,11 +17,11 @@ class TaskScore(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     task: str
-    """The task's name in mteb or lm-eval."""
+    """The task's name in mteb or lm-eval; of continuations, how they were written and what was looked at."""
     kind: Kind
-    """``embedding`` (mteb) or ``language`` (lm-eval)."""
+    """``embedding`` (mteb), ``language`` (lm-eval) or ``generation`` (continuations)."""
     read_out: str
-    """How a text became a vector: ``special``, ``mean`` or ``last``; empty for language tasks."""
+    """How a text became a vector: ``special``, ``mean`` or ``last``; empty for other tasks."""
     metric: str
     """The library's name of the number: ``cosine_spearman``, ``acc`` ..."""
     value: float
@@ -82,9 +84,10 @@ class Scores(BaseModel):
     def metrics(self) -> tuple[str, ...]:
         """Everything that :meth:`value` can be asked for, averages first, leaves of groups left out."""
         names: list[str] = []
-        for kind in ("embedding", "language"):
+        for kind in get_args(Kind):
             tasks = dict.fromkeys(score.task for score in self._comparable(kind) if score.subtask_of is None)
-            names += [kind, *(f"{kind}.{task}" for task in tasks)] if tasks else []
+            names += [kind] if tasks and kind in AVERAGED else []
+            names += [f"{kind}.{task}" for task in tasks]
         return tuple(names)
 
     def limited(self, metric: str) -> bool:
@@ -113,7 +116,9 @@ class Scores(BaseModel):
     def why_missing(self, metric: str) -> str:
         """In a few words, why ``value(metric)`` is None."""
         kind, _, name = metric.partition(".")
-        reasons = {key: why for key, why in self.missing.items() if key == metric or not name}
+        # One task writes, several scores are read off it: they are missing together.
+        together = not name or kind == "generation"
+        reasons = {key: why for key, why in self.missing.items() if key == metric or together}
         reasons = {key: why for key, why in reasons.items() if key.startswith(f"{kind}.")}
         if reasons:
             return "; ".join(f"{key.partition('.')[2]}: {why}" for key, why in sorted(reasons.items()))

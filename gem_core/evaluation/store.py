@@ -108,6 +108,11 @@ class ScoreStore:
             return None
         from pyarrow import parquet
 
+        if score.kind == "generation":  # one row a continuation, a column for each thing that is read off it
+            aspect = score.task.partition("-")[2]
+            table = parquet.read_table(self.root / score.records, columns=["item", aspect])
+            shares = zip(table["item"].to_pylist(), table[aspect].to_pylist(), strict=True)
+            return {score.task: {item: 100.0 * share for item, share in shares}}
         column = "contribution" if score.kind == "embedding" else "score"
         table = parquet.read_table(self.root / score.records, columns=["task", "item", column])
         items: dict[str, dict[str, float]] = {}

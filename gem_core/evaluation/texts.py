@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from gem_core.errors import GemError
 from gem_core.evaluation.catalogue import is_sandbox
 from gem_core.evaluation.data_access import unreachable
 from gem_core.evaluation.plan import plan
@@ -24,7 +26,8 @@ def evaluation_texts(evaluation: Evaluation, settings: Settings) -> Iterator[tup
     """
     sandbox = None
     planned = plan(evaluation, settings.home)
-    if evaluation.sandbox is not None and any(is_sandbox(task.task) for task in planned):
+    generation = evaluation.generation
+    if evaluation.sandbox is not None and any(map(is_sandbox, [generation.prompts or "", *(t.task for t in planned)])):
         from gem_core.sandbox import build
 
         sandbox = build(settings.home, evaluation.sandbox)
@@ -42,6 +45,11 @@ def evaluation_texts(evaluation: Evaluation, settings: Settings) -> Iterator[tup
                     yield from (
                         (asked.task, text) for text in _strings(part.dataset, frozenset(part.metadata.eval_splits))
                     )
+    if generation.prompts is not None:
+        from gem_core.evaluation.prompts import prompts
+
+        with contextlib.suppress(GemError):  # out of reach: nothing was measured on them
+            yield from (("generation", text) for text in prompts(generation, settings, sandbox)[0])
     language = tuple(task.task for task in planned if task.kind == "language")
     if language:
         from gem_core.evaluation.language import LanguageTasks

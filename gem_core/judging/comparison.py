@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from gem_core.evaluation.assembly import MEAN
+from gem_core.evaluation.scores import AVERAGED
 from gem_core.judging.comparison_words import count, in_words, verdict_in_words
 from gem_core.judging.difference import Difference, Level, Over, Verdict
 from gem_core.judging.gates import SHOWN_CONFIDENCE, TIE, judge
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Settings = Mapping[str, Mapping[str, Any]]
 """What was measured how: settings by their digest."""
 
-KINDS = ("embedding", "language")
+KINDS = ("embedding", "language", "generation")
 CATEGORIES = {
     "cosine_spearman": "semantic similarity",
     "max_ap": "pair classification",
@@ -100,7 +101,9 @@ def compare(
 
 def category_of(score: TaskScore) -> str:
     """What a task asks for, in the words of a table."""
-    return CATEGORIES.get(score.metric, "other") if score.kind == "embedding" else "language"
+    if score.kind == "embedding":
+        return CATEGORIES.get(score.metric, "other")
+    return "continuations" if score.kind == "generation" else score.kind
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ class _Pair:
 def _kind(pair: _Pair, kind: str, tasks: list[Difference]) -> Iterable[Difference]:
     """The rows of one kind: its average, its categories, their tasks, the parts of groups."""
     comparable = [task for task in tasks if task.comparable]
-    if comparable:
+    if comparable and kind in AVERAGED:
         left_out = len(tasks) - len(comparable)
         label = f"{kind}, average of {count(len(comparable), 'task')}"
         label += f" ({left_out} left out)" if left_out else ""

@@ -17,7 +17,7 @@ from gem_core.method.read_out import special_states, text_tokens
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from transformers import Cache
+    from transformers import Cache, GenerationConfig
 
     from gem_core.method.model_parts import ModelParts
 
@@ -86,8 +86,6 @@ def generate(model: ModelParts, prompt: str | Reading, *, max_new_tokens: int, t
     Raises:
         GemError: Nothing to begin with.
     """
-    from transformers import GenerationConfig
-
     if isinstance(prompt, Reading):
         row, past = list(prompt.tokens), prompt.branch()
     else:
@@ -95,11 +93,26 @@ def generate(model: ModelParts, prompt: str | Reading, *, max_new_tokens: int, t
     if not row:
         raise GemError("a blank prompt, and no BOS or EOS to begin with; write a few words")
     ids = torch.tensor([row], device=model.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        written = causal_lm(model.network).generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=decoding(model, max_new_tokens, temperature),
+            past_key_values=past,
+        )
+    return str(model.tokenizer.decode(written[0, len(row) :], skip_special_tokens=True))
+
+
+def decoding(model: ModelParts, max_new_tokens: int, temperature: float) -> GenerationConfig:
+    """How tokens are chosen; special tokens never are."""
+    from transformers import GenerationConfig
+
     network, tokenizer = causal_lm(model.network), model.tokenizer
     own, filler = network.generation_config, tokenizer.pad_token_id
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {"do_sample": False}
     vocabulary = network.get_output_embeddings().weight.shape[0]
-    config = GenerationConfig(
+    return GenerationConfig(
         max_new_tokens=max_new_tokens,
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id,
@@ -108,12 +121,6 @@ def generate(model: ModelParts, prompt: str | Reading, *, max_new_tokens: int, t
         suppress_tokens=[token for token in model.special_ids if token < vocabulary] or None,
         **sampling,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        written = network.generate(
-            ids, attention_mask=torch.ones_like(ids), generation_config=config, past_key_values=past
-        )
-    return str(tokenizer.decode(written[0, len(row) :], skip_special_tokens=True))
 
 
 def _branch(cache: Cache) -> Cache:

@@ -1,6 +1,6 @@
 """What a run is: a frozen, validated description, section by section, and the YAML files that hold it."""
 
-from gem_core.recipe.evaluation import EmbeddingEvaluation, Evaluation, LanguageEvaluation
+from gem_core.recipe.evaluation import EmbeddingEvaluation, Evaluation, GenerationEvaluation, LanguageEvaluation
 from gem_core.recipe.gates import Gate
 from gem_core.recipe.method import Adaptation, Contrastive, Data, Objective, SpecialTokens, TextSource, Training
 from gem_core.recipe.recipe import BaseModelSource, Recipe, Resources
@@ -13,6 +13,7 @@ __all__ = [
     "EmbeddingEvaluation",
     "Evaluation",
     "Gate",
+    "GenerationEvaluation",
     "LanguageEvaluation",
     "Objective",
     "Recipe",

@@ -58,6 +58,34 @@ class LanguageEvaluation(Section):
         return self
 
 
+class GenerationEvaluation(Section):
+    """Continuations: the model writes on from texts that it was not trained on, and the base reads what it wrote."""
+
+    prompts: str | None = None
+    """The texts whose beginnings are continued: a hub data set, a ``.jsonl``, ``.parquet`` or ``.txt`` file, or
+    ``sandbox``: texts about the held-out things of ``evaluation.sandbox``. Nothing is written when unset."""
+    revision: str | None = None
+    """Of a hub data set: a commit; a branch or tag is resolved each time it is asked for."""
+    split: str = "validation"
+    """Which split of a hub data set."""
+    column: str = "text"
+    """The column that holds the text."""
+    decoding: tuple[Literal["greedy", "sampled"], ...] = Field(default=("sampled",), min_length=1)
+    """Each a task of its own: the likeliest token, or tokens drawn from the model's distribution as it is."""
+    count: PositiveInt = 200
+    """Prompts, drawn once and for all models alike; fewer where the texts are fewer."""
+    prompt_words: PositiveInt = 12
+    """Words of a prompt; a text needs more than that."""
+    max_new_tokens: PositiveInt = 64
+    """Tokens of a continuation at most."""
+    temperature: float = Field(default=1.0, gt=0.0)
+    """Of the sampling."""
+    limit: PositiveInt | None = None
+    """Only the first so many prompts: a quick look, marked as such in every report."""
+    batch_size: PositiveInt = 32
+    """Prompts a batch."""
+
+
 class Evaluation(Section):
     """How base, candidate and champion are measured: all three with these same settings."""
 
@@ -70,6 +98,8 @@ class Evaluation(Section):
     """Embedding tasks."""
     language: LanguageEvaluation = LanguageEvaluation()
     """Language tasks."""
+    generation: GenerationEvaluation = GenerationEvaluation()
+    """Continuations, for what multiple choice misses."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the measured model; fixed, because scores move with it."""
 
@@ -85,7 +115,8 @@ class Evaluation(Section):
     @model_validator(mode="after")
     def _sandbox_tasks_need_a_world(self) -> Self:
         names = [*self.embedding.tasks, *self.language.tasks]
-        if self.sandbox is None and any(name.lower().startswith("sandbox") for name in names):
+        of_sandbox = any(name.lower().startswith("sandbox") for name in names) or self.generation.prompts == "sandbox"
+        if self.sandbox is None and of_sandbox:
             raise ValueError("sandbox tasks need evaluation.sandbox, the seed of their world")
         return self
 

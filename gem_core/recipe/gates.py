@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from gem_core.recipe.section import Section
 
-SCORES = ("embedding", "language")
+SCORES = ("embedding", "language", "generation")
 """What is compared between models, in points."""
 FIGURES = ("latency", "memory", "stability", "contamination")
 """What is measured of the candidate alone, each in its own unit."""
@@ -63,6 +63,8 @@ class Gate(Section):
             if self.test != "estimate" or self.each:
                 raise ValueError(f"{self.metric} is one figure: test and each do not apply to it")
             return self
+        if self.metric == "generation" and not self.each:
+            raise ValueError("generation has no average: name one (generation.sampled-likelihood), or set each: true")
         if self.at_least is None or self.at_most is not None:
             raise ValueError(f"{self.metric} is better when higher: give at_least, and no at_most")
         if self.test == "superiority" and self.at_least < 0 and self.against != "threshold":

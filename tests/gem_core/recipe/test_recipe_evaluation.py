@@ -10,7 +10,8 @@ from gem_core.recipe.evaluation import suites
 @pytest.mark.parametrize("name", suites())
 def test_every_shipped_suite_is_valid_and_described(name):
     evaluation = Evaluation(suite=name)
-    assert evaluation.embedding.tasks or evaluation.embedding.benchmarks or evaluation.language.tasks
+    embedding = evaluation.embedding
+    assert embedding.tasks or embedding.benchmarks or evaluation.language.tasks or evaluation.generation.prompts
     assert suites()[name].endswith(".")
 
 
