@@ -1,1 +1,1 @@
-"""What people look at and try: a Streamlit application that reads and never writes."""
+"""What people look at and try, and where they decide on a challenger: a Streamlit application."""

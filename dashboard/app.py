@@ -21,6 +21,13 @@ st.navigation(
             help="Every trained version beside its base model and the champion: scores, verdicts, recent runs.",
         ),
         st.Page(
+            "screens/promotion.py",
+            title="Promotion",
+            icon=":material/trophy:",
+            url_path="promotion",
+            help="The challenger that waits for a decision, the way back to an earlier champion, and the log.",
+        ),
+        st.Page(
             "screens/try_it.py",
             title="Try it",
             icon=":material/compare_arrows:",

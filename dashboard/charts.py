@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 
 BASE_COLOUR = "#9aa0a6"
 MODEL_COLOURS = ("#3563c9", "#e08a1e", "#2f9e83", "#9c5fc4", "#c4536b", "#7d8a2e")
+VERDICT_COLOURS = {
+    "better": "#2f8f5b",
+    "worse": "#c4435b",
+    "unclear": "#8a8f98",
+    "equal": "#8a8f98",
+    "no interval": "#3563c9",
+}
+"""Of a difference: grey is one that the items cannot tell from none."""
 ROW_HEIGHT = 36
 AXIS_AND_LEGEND = 96
 """Pixels that Streamlit counts into a chart's height besides its rows."""
@@ -59,6 +67,43 @@ def score_chart(scores: pd.DataFrame, shown: "Sequence[str]", known: "Sequence[s
     dots = marked.transform_filter(alt.datum.model != base).mark_circle(size=130, opacity=0.95)
     chart: alt.LayerChart = spread + bars + dots
     return chart.properties(height=ROW_HEIGHT * scores["task"].nunique() + AXIS_AND_LEGEND)
+
+
+def difference_chart(differences: pd.DataFrame, first: str, second: str) -> alt.LayerChart:
+    """One row a task: how much the second model gained over the first, with the interval of it where it is known.
+
+    Args:
+        differences: as :func:`dashboard.tables.difference_table` makes them.
+        first: what the reader calls the first model.
+        second: and the second.
+    """
+    task = alt.Y("task:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, grid=True, ticks=False, domain=False))
+    colour = alt.Color(
+        "verdict:N",
+        title=None,
+        scale=alt.Scale(domain=list(VERDICT_COLOURS), range=list(VERDICT_COLOURS.values())),
+        legend=None,
+    )
+    tooltip = [
+        alt.Tooltip("task:N", title="Task"),
+        alt.Tooltip("first:Q", title=first, format=".1f"),
+        alt.Tooltip("second:Q", title=second, format=".1f"),
+        alt.Tooltip("difference:Q", title="Change", format="+.2f"),
+        alt.Tooltip("low:Q", title="At least, likely", format="+.2f"),
+        alt.Tooltip("high:Q", title="At most, likely", format="+.2f"),
+        alt.Tooltip("verdict:N", title="Verdict"),
+    ]
+    zero = alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color=BASE_COLOUR, strokeWidth=2).encode(x="zero:Q")
+    base = alt.Chart(differences).encode(y=task, color=colour, tooltip=tooltip)
+    known = base.transform_filter("isValid(datum.low)")
+    intervals = known.mark_rule(strokeWidth=5, opacity=0.35, strokeCap="round").encode(
+        x=alt.X("low:Q", title=f"Points gained by {second} over {first}"), x2="high:Q"
+    )
+    dots = base.mark_circle(size=130, opacity=1).encode(
+        x=alt.X("difference:Q", title=f"Points gained by {second} over {first}")
+    )
+    chart: alt.LayerChart = zero + intervals + dots
+    return chart.properties(height=ROW_HEIGHT * len(differences) + AXIS_AND_LEGEND - 30)
 
 
 def similarity_chart(similarities: np.ndarray, texts: "Sequence[str]", lowest: float) -> alt.LayerChart:

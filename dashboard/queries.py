@@ -4,16 +4,20 @@ A page is run anew at every click; without the memory each click would ask the t
 address of the store is part of every key, so that two stores never mix.
 """
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 from pydantic import ValidationError
 
 from gem_core.errors import GemError
 from gem_core.judging.gates import GateReport
+from gem_core.records.promotion_log import content_hash
 from gem_core.settings import Settings
 
 if TYPE_CHECKING:
+    from gem_core.judging.comparison import ModelComparison
+    from gem_core.records.promotion_log import Move
     from gem_core.records.tracking import RunRecord
     from gem_core.records.versions import Family, Version
 
@@ -50,19 +54,58 @@ def runs() -> "list[RunRecord]":
     return _runs(Settings().mlflow_uri)
 
 
+def history(name: str) -> "list[Move]":
+    """Every move of a registered model, oldest first.
+
+    Raises:
+        GemError: the store is out of reach, or has no such model.
+    """
+    settings = Settings()
+    return _history(settings.mlflow_uri, name, settings)
+
+
 def gate_report(version: "Version") -> GateReport | None:
-    """What the quality gates said of a version; None when it was not judged.
+    """What the quality gates said of a version, last; None when it was not judged.
 
     Raises:
         GemError: the report was written by another release and cannot be read.
     """
-    if version.report is None:
+    return _read(version.report, version.reference)
+
+
+def report_behind(name: str, move: "Move") -> GateReport | None:
+    """The gate report that a move was made by; None where there was none.
+
+    Raises:
+        GemError: it is gone or another than the log vouches for, or was written by another release.
+    """
+    settings = Settings()
+    return _report_behind(settings.mlflow_uri, name, move.hash, move, settings)
+
+
+def comparison(first: "Version", second: "Version") -> "ModelComparison":
+    """The second version held against the first, by what this machine's score store has of both.
+
+    Its rows are empty where the store has nothing: scores lie where they were measured.
+    """
+    scores = Settings().scores
+    return _comparison(str(scores), (first.digest, first.reference), (second.digest, second.reference))
+
+
+def forget() -> None:
+    """Ask the registry anew, whoever asks next: something was changed here."""
+    for remembered in (_families, _versions, _history, _report_behind):
+        remembered.clear()
+
+
+def _read(report: "dict[str, Any] | None", reference: str) -> GateReport | None:
+    if report is None:
         return None
     try:
-        return GateReport.model_validate(version.report)
+        return GateReport.model_validate(report)
     except ValidationError as error:
         raise GemError(
-            f"the gate report of {version.reference} was written by another release: evaluate the version again"
+            f"the gate report of {reference} was written by another release: evaluate the version again"
         ) from error
 
 
@@ -78,6 +121,37 @@ def _versions(uri: str, name: str, _settings: Settings) -> "list[Version]":
     from gem_core.records.registry import Registry
 
     return Registry(_settings).versions(name) if _exists(uri) else []
+
+
+@st.cache_data(ttl=FRESH_FOR, max_entries=32, show_spinner="Asking the registry …")
+def _history(uri: str, name: str, _settings: Settings) -> "list[Move]":
+    from gem_core.records.registry import Registry
+
+    return Registry(_settings).history(name) if _exists(uri) else []
+
+
+@st.cache_data(ttl=FRESH_FOR, max_entries=32, show_spinner="Asking the registry …")
+def _report_behind(uri: str, name: str, hash_of_move: str, _move: "Move", _settings: Settings) -> GateReport | None:
+    from gem_core.records.registry import Registry
+
+    report, digest = Registry(_settings).report(name, _move), (_move.report or {}).get("digest")
+    if digest is not None and (report is None or content_hash(report) != digest):
+        raise GemError(
+            f"the gate report of move {_move.number} of {name} is {'gone' if report is None else 'changed'}: "
+            "do not decide by it (gem verify-log says more)"
+        )
+    return _read(report, f"models:/{name}/{_move.version}")
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing …", ttl=60.0)
+def _comparison(store: str, first: tuple[str, str], second: tuple[str, str]) -> "ModelComparison":
+    from gem_core.evaluation.store import ScoreStore
+    from gem_core.judging.comparison import compare
+    from gem_core.judging.recorded_scores import recorded_pair
+
+    ours, theirs, known = recorded_pair(Path(store), first, second)
+    records = ScoreStore(Path(store))
+    return compare(ours, theirs, records=records.items, predictions=records.predictions, settings=known)
 
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=8, show_spinner=False)

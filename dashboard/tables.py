@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from gem_core.judging.difference import Difference
+    from gem_core.records.promotion_log import Move
     from gem_core.records.tracking import RunRecord
     from gem_core.records.versions import Version
 
@@ -32,7 +34,12 @@ def label(version: "Version") -> str:
 
 def champion_of(versions: "Sequence[Version]") -> "Version | None":
     """The reigning version."""
-    return next((version for version in versions if "champion" in version.aliases), None)
+    return holder_of(versions, "champion")
+
+
+def holder_of(versions: "Sequence[Version]", alias: str) -> "Version | None":
+    """The version that an alias points to."""
+    return next((version for version in versions if alias in version.aliases), None)
 
 
 def base_name(version: "Version") -> str:
@@ -105,6 +112,61 @@ def score_table(models: "Mapping[str, Mapping[str, float]]", kind: Kind) -> pd.D
     return pd.DataFrame(
         [(task, model, found[task]) for task in tasks for model, found in measured.items() if task in found],
         columns=["task", "model", "score"],
+    )
+
+
+def difference_table(
+    version: "Version", reference: "Mapping[str, float]", rows: "Sequence[Difference]"
+) -> pd.DataFrame:
+    """One row a task that both were measured on.
+
+    Columns ``kind``, ``task``, ``first``, ``second`` (points), ``difference``, its interval ``low`` to ``high`` (no
+    numbers where it is not known) and ``verdict``.
+
+    Args:
+        version: whose scores are the second ones.
+        reference: metric -> points of the first.
+        rows: the same comparison from recorded items, with intervals; without any, the registry's points are taken.
+    """
+    columns = ["kind", "task", "first", "second", "difference", "low", "high", "verdict"]
+    found = [
+        (
+            row.metric.partition(".")[0],
+            row.label,
+            row.first,
+            row.second,
+            row.difference,
+            *(row.interval or (None, None)),
+            row.verdict,
+        )
+        for row in rows
+        if row.level == "task" and row.comparable
+    ]
+    if not found:
+        for kind in KINDS:
+            ours, theirs = task_scores(version.scores, kind), task_scores(reference, kind)
+            for task in sorted(ours.keys() & theirs.keys()):
+                gap = ours[task] - theirs[task]
+                found.append((kind, task, theirs[task], ours[task], gap, None, None, "no interval"))
+    return pd.DataFrame(found, columns=columns).astype({"low": "float64", "high": "float64"})
+
+
+def move_table(moves: "Sequence[Move]") -> pd.DataFrame:
+    """One row a move of the log, newest first."""
+    return pd.DataFrame(
+        [
+            (
+                move.number,
+                move.when,
+                [move.action],
+                f"v{move.version}" if move.version else "–",
+                f"v{move.to_version}" if move.to_version else "–",
+                move.who,
+                move.reason,
+            )
+            for move in reversed(moves)
+        ],
+        columns=["number", "when", "action", "version", "champion", "who", "reason"],
     )
 
 

@@ -17,10 +17,12 @@ VERDICT_BADGES = {
 ALIAS_BADGES = {
     "champion": ":violet-badge[:material/trophy: champion]",
     "challenger": ":blue-badge[:material/swords: challenger]",
+    "shadow": ":gray-badge[:material/visibility: shadow]",
 }
 TAG_COLOURS = {
     "champion": "#dccdf0",
     "challenger": "#d0def8",
+    "shadow": "#e6e7ea",
     "passed": "#cdebdd",
     "failed": "#f6d3d8",
     "inconclusive": "#fae3c3",
@@ -28,8 +30,16 @@ TAG_COLOURS = {
     "waiting": "#e6e7ea",
     "finished": "#cdebdd",
     "stopped": "#fae3c3",
+    "register": "#e6e7ea",
+    "challenge": "#d0def8",
+    "promote": "#dccdf0",
+    "approve": "#dccdf0",
+    "decline": "#f6d3d8",
+    "refuse": "#f6d3d8",
+    "rollback": "#fae3c3",
+    "outside": "#fae3c3",
 }
-"""Of the same words inside tables."""
+"""Of the same words inside tables; in the log violet makes a champion, amber takes it back, red turns down."""
 RUN_STATUS = {
     "RUNNING": "running",
     "SCHEDULED": "waiting",
@@ -45,7 +55,8 @@ HELP = {
     "and writes.",
     "base": "The model this version was trained from, measured on the same tasks.",
     "champion": "The version in use: the alias `champion` points at it.",
-    "challenger": "A version that is waiting to become champion.",
+    "challenger": "A version that waits for a person to make it champion.",
+    "shadow": "A version that runs beside the champion, for comparison only.",
     "verdict": "What the quality gates said: **passed**, **failed**, or **inconclusive** when a number was missing or "
     "too uncertain to decide.",
     "similarity": "Cosine similarity: 1 means the model sees the two texts as the same, 0 as unrelated.",

@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
-from flows import artifacts, figures, lineage, promotion
+from flows import approval, artifacts, figures, lineage, promotion
 from flows.outcome import Comparison, Decision
 from flows.progress import report
 from flows.promotion import patient
@@ -256,7 +256,7 @@ def await_person(run: Run, version: Version, decision: Decision) -> Decision:
     """Wait for an approval as long as the recipe says; where it says nothing, the decision stays as it is."""
     if not decision.waits or not run.recipe.approval_hours:
         return decision
-    return promotion.await_person(Registry(run.settings), version, run.recipe.approval_hours)
+    return approval.await_person(Registry(run.settings), version, run.recipe.approval_hours)
 
 
 def _publish(run: Run, version: Version, comparison: Comparison, verdict: GateReport) -> None:

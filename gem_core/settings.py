@@ -29,8 +29,8 @@ class Settings(BaseSettings):
     """``GEM_DASHBOARD_PORT``: where ``gem dashboard`` listens, on loopback."""
 
     dashboard_read_only: bool = False
-    """``GEM_DASHBOARD_READ_ONLY``: the dashboard offers no approval and no rollback, and refuses them. Nobody is asked to
-    log in, so set it where others than the operators can reach the page, or where promoters do not share ``GEM_HOME``."""
+    """``GEM_DASHBOARD_READ_ONLY``: the dashboard offers no approval and no rollback, and refuses them. It asks nobody
+    to log in, so set this where others than operators reach it, or where it does not share the promoters' home."""
 
     image: str | None = None
     """``GEM_IMAGE``: the container image this program runs in, kept with every version it registers."""

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard import charts, queries, tables
+from dashboard.panels import coloured_tags, gate_cards, unreadable, version_badges
 from dashboard.selection import choose_one, choose_some
 from dashboard.wording import (
-    ALIAS_BADGES,
     HELP,
     NOTICEABLE,
-    TAG_COLOURS,
-    VERDICT_BADGES,
     ago,
     coloured_change,
     duration,
@@ -22,8 +20,6 @@ from dashboard.wording import (
 from gem_core.errors import GemError
 
 if TYPE_CHECKING:
-    from streamlit.elements.lib.column_types import ColumnConfig
-
     from gem_core.records.versions import Version
 
 SHOWN_RUNS = 20
@@ -44,6 +40,7 @@ def page() -> None:
         if not versions:
             _nothing_yet(name)
         st.markdown(_summary(versions))
+        _waiting(versions)
         _overview(versions)
         st.space("small")
         _detail(versions)
@@ -51,12 +48,8 @@ def page() -> None:
         st.subheader("Recent runs", anchor=False)
         _recent_runs(versions)
     except GemError as error:
-        _unreadable(error)
+        unreadable(error)
         st.stop()
-
-
-def _unreadable(error: GemError) -> None:
-    st.error(escaped(str(error)), title="The records cannot be read", icon=":material/cloud_off:")
 
 
 def _nothing_yet(name: str | None = None) -> None:
@@ -89,6 +82,18 @@ def _summary(versions: "list[Version]") -> str:
     return f"**{tables.label(champion)}** is the champion{against}. {newest_said}"
 
 
+def _waiting(versions: "list[Version]") -> None:
+    """A way to the page where the challenger is decided on, while one waits."""
+    challenger = tables.holder_of(versions, "challenger")
+    if challenger is not None:
+        st.page_link(
+            "screens/promotion.py",
+            label=f"**{tables.label(challenger)}** waits for a decision",
+            icon=":material/swords:",
+            query_params={"model": challenger.name},
+        )
+
+
 def _overview(versions: "list[Version]") -> None:
     """All versions as one table."""
     table = tables.version_table(versions)
@@ -104,10 +109,12 @@ def _overview(versions: "list[Version]") -> None:
         placeholder="–",
         column_config={
             "version": column.TextColumn("Version", pinned=True, width="small"),
-            "aliases": _tags(
-                "Alias", ("champion", "challenger"), f"{HELP['champion']} Challenger: {HELP['challenger']}"
+            "aliases": coloured_tags(
+                "Alias",
+                ("champion", "challenger", "shadow"),
+                f"{HELP['champion']} Challenger: {HELP['challenger']} Shadow: {HELP['shadow']}",
             ),
-            "verdict": _tags("Gates", ("passed", "failed", "inconclusive"), HELP["verdict"]),
+            "verdict": coloured_tags("Gates", ("passed", "failed", "inconclusive"), HELP["verdict"]),
             "embedding": column.NumberColumn("Embedding", format="%.1f", help=HELP["embedding"]),
             "embedding_change_base": column.NumberColumn("vs. base", format="%+.1f", help=vs_base),
             "embedding_change_champion": column.NumberColumn("vs. champion", format="%+.1f", help=vs_champion),
@@ -128,7 +135,7 @@ def _detail(versions: "list[Version]") -> None:
     with left:
         chosen = choose_one("Version in detail", list(by_label), key="version", default=tables.label(versions[0]))
     version = by_label[chosen]
-    right.markdown(_badges(version))
+    right.markdown(f"{version_badges(version)} {_made(version)}")
     _averages(version, champion)
     wide, narrow = st.columns([3, 2], gap="large")
     with wide:
@@ -140,11 +147,8 @@ def _detail(versions: "list[Version]") -> None:
         _origin(version)
 
 
-def _badges(version: "Version") -> str:
-    badges = [ALIAS_BADGES.get(alias, f":gray-badge[{escaped(alias)}]") for alias in version.aliases]
-    badges.append(VERDICT_BADGES.get(version.verdict or "", ":gray-badge[not judged]"))
-    origin = f"registered {ago(version.created)}, trained from {escaped(tables.base_name(version))}"
-    return f"{' '.join(badges)} :gray[{origin}]"
+def _made(version: "Version") -> str:
+    return f":gray[registered {ago(version.created)}, trained from {escaped(tables.base_name(version))}]"
 
 
 def _averages(version: "Version", champion: "Version | None") -> None:
@@ -189,16 +193,7 @@ def _tasks(version: "Version", by_label: "dict[str, Version]", champion: "Versio
 
 def _gates(version: "Version") -> None:
     """What each gate found, in its own words."""
-    report = queries.gate_report(version)
-    if report is None:
-        st.caption("This version has not been judged.")
-        return
-    if not report.results:
-        st.caption("The recipe has no gates, so there was nothing to judge by.")
-    for result in report.results:
-        with st.container(border=True, gap="xsmall"):
-            st.markdown(f"**{escaped(result.name)}** {VERDICT_BADGES[result.verdict]}")
-            st.caption(escaped(result.reason))
+    gate_cards(queries.gate_report(version))
 
 
 def _origin(version: "Version") -> None:
@@ -230,7 +225,7 @@ def _recent_runs(versions: "list[Version]") -> None:
     try:
         runs = queries.runs()[:SHOWN_RUNS]
     except GemError as error:  # caught here, too: when it asks by itself, the page around it does not run
-        _unreadable(error)
+        unreadable(error)
         return
     if not runs:
         st.caption("No run has been started yet.")
@@ -249,17 +244,12 @@ def _recent_runs(versions: "list[Version]") -> None:
             "started": column.DatetimeColumn("Started", format="D MMM YYYY, HH:mm"),
             "run": column.TextColumn("Run"),
             "model": column.TextColumn("Model"),
-            "status": _tags("Status", ("running", "waiting", "finished", "failed", "stopped"), None),
+            "status": coloured_tags("Status", ("running", "waiting", "finished", "failed", "stopped")),
             "took": column.TextColumn("Took", help="So far, for a run that has not ended."),
             "made": column.TextColumn("Version", help="The version of the chosen model that this run made."),
             "run_id": column.TextColumn("MLflow run", help="Its id in the MLflow UI."),
         },
     )
-
-
-def _tags(title: str, words: tuple[str, ...], explanation: str | None) -> "ColumnConfig":
-    colours = [TAG_COLOURS[word] for word in words]
-    return st.column_config.MultiselectColumn(title, options=words, color=colours, help=explanation)
 
 
 def _colour(difference: float) -> str:

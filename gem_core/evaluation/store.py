@@ -106,15 +106,16 @@ class ScoreStore:
         """
         if score.records is None or (score.kind == "embedding" and score.metric not in MEANS):
             return None
-        from pyarrow import parquet
-
         if score.kind == "generation":  # one row a continuation, a column for each thing that is read off it
             aspect = score.task.partition("-")[2]
-            table = parquet.read_table(self.root / score.records, columns=["item", aspect])
+            table = self._records(score.records, ["item", aspect])
+            if table is None:
+                return None
             shares = zip(table["item"].to_pylist(), table[aspect].to_pylist(), strict=True)
             return {score.task: {item: 100.0 * share for item, share in shares}}
-        column = "contribution" if score.kind == "embedding" else "score"
-        table = parquet.read_table(self.root / score.records, columns=["task", "item", column])
+        table = self._records(score.records, ["task", "item", "contribution" if score.kind == "embedding" else "score"])
+        if table is None:
+            return None
         items: dict[str, dict[str, float]] = {}
         for task, item, value in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
             if value is not None:
@@ -127,9 +128,11 @@ class ScoreStore:
         """Similarity and gold of each pair of `score`, by its item id; None where the records hold no pairs."""
         if score.records is None or score.kind != "embedding":
             return None
-        from pyarrow import compute, parquet
+        from pyarrow import compute
 
-        table = parquet.read_table(self.root / score.records, columns=["task", "item", "prediction", "gold"])
+        table = self._records(score.records, ["task", "item", "prediction", "gold"])
+        if table is None:
+            return None
         table = table.filter(compute.equal(table["task"], score.task))
         pairs = {}
         for item, *written in zip(*(table[name].to_pylist() for name in table.column_names[1:]), strict=True):
@@ -138,6 +141,17 @@ class ScoreStore:
                 return None
             pairs[item] = (float(prediction), float(gold))
         return pairs or None
+
+    def _records(self, path: str, columns: list[str]) -> "pa.Table | None":
+        """Some columns of a table of records; None, and a line in the log, where they cannot be read."""
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            return parquet.read_table(self.root / path, columns=columns)
+        except (OSError, pyarrow.ArrowException) as error:
+            log.warning("Records %s cannot be read and are left out: %s", self.root / path, str(error).splitlines()[0])
+            return None
 
     def _path(self, model: str, planned: PlannedTask, read_out: str) -> Path:
         name = ".".join(filter(None, (planned.kind, quote(planned.task, safe=""), read_out, planned.digest[:16])))

@@ -163,9 +163,7 @@ class Promotions(ABC):
         with explained(self.uri):
             return self._championship(name).note("refuse", found.version, who, reason, self._filed(found, report))
 
-    def rollback(
-        self, name: str, *, who: str, reason: str, to: str | None = None, leaving: str | None = None
-    ) -> Move:
+    def rollback(self, name: str, *, who: str, reason: str, to: str | None = None, leaving: str | None = None) -> Move:
         """Make the champion before the present one champion again, or the version (number or alias) ``to``.
 
         With ``leaving``, a version's number, only if that is the champion.

@@ -26,7 +26,9 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def address(filled, tmp_path_factory):
-    """The dashboard as ``gem dashboard`` starts it, on a free port."""
+    """The dashboard as ``gem dashboard`` starts it, on a free port and a registry of its own."""
+    home = tmp_path_factory.mktemp("served")
+    shutil.copy(filled.home / "mlflow.db", home)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,7 +40,7 @@ def address(filled, tmp_path_factory):
     }
     flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    environment |= {"GEM_HOME": str(filled.home), "PYTHONPATH": str(ROOT)}
+    environment |= {"GEM_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py"), *flags]
     log = tmp_path_factory.mktemp("server") / "log.txt"
     with log.open("wb") as stream:
@@ -148,3 +150,23 @@ def test_versions_and_their_changes_are_seen(browser, address):
         wait_for(browser, word, cells)
     assert "version=v4" in browser.current_url
     assert not [entry for entry in browser.get_log("browser") if "Uncaught" in entry["message"]]
+
+
+def test_a_challenger_is_approved_by_hand(browser, address):
+    from selenium.webdriver.common.by import By
+
+    def press(word: str) -> None:
+        [button for button in browser.find_elements(By.TAG_NAME, "button") if button.text.endswith(word)][-1].click()
+
+    browser.get(f"{address}/promotion")
+    wait_for(browser, "v4 waits for a decision")
+    press("Approve")
+    wait_for(browser, "v4 becomes the champion of garden in place of v2")
+    browser.find_element(By.CSS_SELECTOR, "input[aria-label='Your name']").send_keys("Ada")
+    browser.find_element(By.CSS_SELECTOR, "textarea[aria-label='Reason']").send_keys("I read fifty of them")
+    press("Approve")  # the one in the dialog; what was typed is sent with it
+    wait_for(browser, "v4 is the champion now; it was v2")
+    wait_for(browser, "Nothing waits for a decision")
+    wait_for(browser, "I read fifty of them", cells)
+    browser.get(address)
+    wait_for(browser, "v4 is the champion")

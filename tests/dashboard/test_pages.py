@@ -1,4 +1,4 @@
-"""Both pages, run by Streamlit's own test runner on a real store."""
+"""The pages, run by Streamlit's own test runner on a real store."""
 
 import socket
 from pathlib import Path
@@ -12,7 +12,7 @@ from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
-TRY = "screens/try_it.py"
+TRY, PROMOTION = "screens/try_it.py", "screens/promotion.py"
 
 
 def open_app(page: str | None = None, **address: str | list[str]) -> AppTest:
@@ -102,7 +102,7 @@ def test_an_address_that_names_nothing_shows_the_newest(store):
     assert app.selectbox(key="version").value == "v4"
 
 
-@pytest.mark.parametrize("page", [None, TRY])
+@pytest.mark.parametrize("page", [None, PROMOTION, TRY])
 def test_without_versions_the_page_says_how_to_make_one(empty, page):
     app = open_app(page)
     assert not app.exception
@@ -111,7 +111,7 @@ def test_without_versions_the_page_says_how_to_make_one(empty, page):
     assert not empty.exists(), "looking must leave no trace"
 
 
-@pytest.mark.parametrize("page", [None, TRY])
+@pytest.mark.parametrize("page", [None, PROMOTION, TRY])
 def test_a_registry_that_is_down_is_one_clear_error(tmp_path, monkeypatch, page):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -3,7 +3,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dashboard.tables import average, champion_of, difference, run_table, score_table, task_scores, version_table
+from dashboard.tables import (
+    average,
+    champion_of,
+    difference,
+    difference_table,
+    run_table,
+    score_table,
+    task_scores,
+    version_table,
+)
+from gem_core.judging.difference import Difference
 from gem_core.records.tracking import RunRecord
 from gem_core.records.versions import Version
 
@@ -63,3 +73,25 @@ def test_an_unfinished_run_has_taken_the_time_until_now():
     assert table["run"].tolist() == ["1" * 8, "b"]
     assert table["made"].tolist() == ["", "v3"]
     assert table["status"].tolist() == [["running"], ["failed"]]
+
+
+def test_recorded_differences_have_intervals_and_others_are_the_points_of_the_registry():
+    row = Difference(
+        metric="embedding.A",
+        level="task",
+        label="A",
+        category="retrieval",
+        first=50.0,
+        second=51.0,
+        difference=1.0,
+        interval=(0.5, 1.5),
+        verdict="better",
+        reason="",
+    )
+    apart = row.model_copy(update={"label": "B", "difference": None, "interval": None, "verdict": "not comparable"})
+    table = difference_table(version(2), SCORES, [row, apart, row.model_copy(update={"level": "average"})])
+    assert table[["task", "low", "high", "verdict"]].to_numpy().tolist() == [["A", 0.5, 1.5, "better"]]
+    plain = difference_table(version(2), {**SCORES, "embedding.B": 69.0}, [apart])
+    assert plain["task"].tolist() == ["A", "B", "C"]
+    assert plain["difference"].tolist() == [0.0, 1.0, 0.0]
+    assert plain["low"].isna().all()

@@ -11,10 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.input.run_input import keyset_from_paused_state
+from prefect.states import Paused, Running
 from prefect.testing.utilities import prefect_test_harness
 
-from flows import promotion
-from flows.promotion import await_person, decide, patient
+from flows import approval, promotion
+from flows.approval import Answer, await_person
+from flows.promotion import decide, patient
 from gem_core.evaluation.scores import Scores, TaskScore
 from gem_core.judging.gates import judge
 from gem_core.recipe.gates import Gate
@@ -39,7 +43,7 @@ def make_versions(settings, folder, count):
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
     home = tmp_path_factory.mktemp("gem")
-    make_versions(Settings(home=home, tracking_uri=None), home, 7)
+    make_versions(Settings(home=home, tracking_uri=None), home, 9)
     return Registry(Settings(home=home, tracking_uri=None))
 
 
@@ -95,34 +99,125 @@ def wait_for(condition, seconds=30):
         time.sleep(0.1)
 
 
-@pytest.mark.slow
-def test_a_flow_waits_until_a_person_has_decided(registry, monkeypatch, tmp_path):
-    monkeypatch.setattr(promotion, "POLL_SECONDS", 0.3)
-    reigning = registry.champion("model")
-    expected = reigning and reigning.version
+@pytest.fixture(scope="module")
+def prefect():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def waiting(prefect, registry, monkeypatch):
+    """A flow in which a version comes to wait for a person."""
+    monkeypatch.setattr(approval, "POLL_SECONDS", 0.3)
 
     @flow
-    def waiting(number: str, hours: float) -> promotion.Decision:
-        registry.challenge("model", number, expected=expected, who="gates", reason="passed")
+    def wait(number: str, hours: float = 0.1) -> promotion.Decision:
+        challenge(registry, number)
         return await_person(registry, registry.get("model", number), hours)
 
-    with prefect_test_harness(server_startup_timeout=120):
-        nobody = waiting("5", 1 / 3600)
-        assert (nobody.promoted, nobody.waits) == (False, True)
-        assert registry.waits("model", "5"), "nobody came, and the version waits on"
+    return wait
 
-        def person():
-            wait_for(lambda: registry.waits("model", "6"))
-            time.sleep(1)
-            registry.approve("model", "6", who="a person", reason="I looked")
 
-        thread = threading.Thread(target=person)
-        thread.start()
-        decision = waiting("6", 1)
-        thread.join()
+def challenge(registry, number):
+    reigning = registry.champion("model")
+    expected = reigning and reigning.version
+    return registry.challenge("model", number, expected=expected, who="gates", reason="passed")
+
+
+def meanwhile(person):
+    thread = threading.Thread(target=person)
+    thread.start()
+    return thread
+
+
+def forms(registry, number):
+    """The flow runs that wait, or waited, for a version."""
+    (move,) = [m for m in registry.history("model") if (m.action, m.version) == ("challenge", number)][-1:]
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(flow_run_filter=approval._tagged(f"waits:model/{number}/{move.hash[:12]}"))
+
+
+def fill_in(flow_run_id, **answer):
+    """What the Prefect UI posts when the form of a paused flow run is submitted."""
+    with get_client(sync_client=True) as client:
+        assert client.resume_flow_run(flow_run_id, run_input=answer).status == "ACCEPT"
+
+
+def form_of_a_dead_flow(registry, number):
+    """What a flow run leaves behind that is killed while it waits."""
+    move, state = challenge(registry, number), Paused(timeout_seconds=900, reschedule=False, pause_key="1")
+    state.state_details.run_input_keyset = keyset_from_paused_state(state)
+    with get_client(sync_client=True) as client:
+        dead = client.create_flow_run(flow(form_of_a_dead_flow), parameters={"registry": None, "number": number})
+        client.update_flow_run(dead.id, tags=[f"waits:model/{number}/{move.hash[:12]}"])
+        client.set_flow_run_state(dead.id, Running())
+        assert client.set_flow_run_state(dead.id, state).status == "ACCEPT"
+    Answer.save(state.state_details.run_input_keyset, flow_run_id=dead.id)
+    return dead.id
+
+
+@pytest.mark.slow
+def test_a_flow_waits_until_a_person_has_decided_by_command(registry, waiting):
+    nobody = waiting("5", 1 / 3600)
+    assert (nobody.promoted, nobody.waits) == (False, True)
+    assert registry.waits("model", "5"), "nobody came, and the version waits on"
+
+    def person():
+        wait_for(lambda: registry.waits("model", "6") and forms(registry, "6"))
+        registry.approve("model", "6", who="a person", reason="I looked")
+
+    thread = meanwhile(person)
+    decision = waiting("6")
+    thread.join()
     assert decision.promoted
     assert decision.sentence == "approved by a person: I looked"
     assert registry.champion("model").version == "6"
+
+
+@pytest.mark.slow
+def test_the_form_in_the_prefect_ui_decides(registry, waiting):
+    def person():
+        wait_for(lambda: registry.waits("model", "8") and any(run.state.is_paused() for run in forms(registry, "8")))
+        time.sleep(1)  # the form itself follows the state
+        fill_in(forms(registry, "8")[0].id, approve=False, reason="it swears", who="Ada")
+
+    thread = meanwhile(person)
+    decision = waiting("8")
+    thread.join()
+    assert (decision.promoted, decision.waits) == (False, False)
+    assert decision.sentence == "declined by Ada: it swears"
+    assert registry.history("model")[-1].who == "Ada"
+
+
+@pytest.mark.slow
+def test_the_form_of_a_flow_that_died_still_counts(registry, waiting):
+    answered, forgotten = form_of_a_dead_flow(registry, "9"), form_of_a_dead_flow(registry, "9")
+    fill_in(answered, approve=True, reason="I read fifty of them", who="Ada")
+    assert registry.waits("model", "9"), "nobody was there to read it"
+    decision = waiting("9")
+    assert decision.promoted
+    assert decision.sentence == "approved by Ada: I read fifty of them"
+    assert [run.state.is_paused() for run in forms(registry, "9") if run.id == forgotten] == [False], (
+        "its form is closed"
+    )
+
+
+@pytest.mark.slow
+def test_an_answer_that_comes_too_late_promotes_nobody(registry, waiting):
+    dead = form_of_a_dead_flow(registry, "9" if registry.champion("model").version != "9" else "8")
+    number = next(m for m in reversed(registry.history("model")) if m.action == "challenge").version
+    before = registry.champion("model").version
+    fill_in(dead, approve=True, reason="late")
+    registry.promote("model", "2", expected=before, who="another", reason="faster")
+
+    @flow
+    def wait_on():
+        return await_person(registry, registry.get("model", number), 0.1)
+
+    decision = wait_on()
+    assert (decision.promoted, decision.waits) == (False, True)
+    assert "is version 2 by now" in decision.sentence
+    assert registry.champion("model").version == "2"
 
 
 # --- a registry that is down ---

@@ -83,6 +83,15 @@ def test_a_damaged_entry_is_measured_again_and_reported(store, caplog, damage):
     assert store.load(MODEL, PLANNED) == again
 
 
+def test_records_that_cannot_be_read_are_none_and_reported(store, caplog):
+    entry = store.save(MODEL, PLANNED, "", measured(records=RECORDS))
+    (path,) = (store.root / MODEL).glob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    with caplog.at_level(logging.WARNING):
+        assert store.items(entry.scores[0]) is None
+    assert "cannot be read" in caplog.text
+
+
 def test_a_crash_while_writing_leaves_the_old_entry(store, monkeypatch):
     kept = store.save(MODEL, PLANNED, "", measured())
 
