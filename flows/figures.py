@@ -1,26 +1,75 @@
-"""What is measured of a candidate alone, for the gates that ask for it: its weights, and what it read of its tests."""
+"""What is measured of a candidate alone, where a gate asks: its weights, what it read of its tests, how it works."""
 
 import json
+import platform
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 
+from flows.progress import report
 from flows.run import Run
+from flows.work import work
 from gem_core.contamination import overlap
 from gem_core.sources.data import PreparedData
+from gem_core.studies.figures import KINDS
+from ray_jobs.jobs import Figures, FiguresJob, ModelToScore
+from ray_jobs.submit import Cluster
 
 EXAMPLES = 20
 """Items that the run's folder shows of those that were read."""
 
 
-def measure(run: Run, data: PreparedData) -> dict[str, float]:
-    """The figures that the recipe's gates ask for; what nobody asks for costs nothing."""
+@dataclass(frozen=True)
+class Measured:
+    """Figures by metric, and the machine that the latencies among them are of."""
+
+    figures: dict[str, float]
+    machine: str | None = None
+
+
+def measure(run: Run, data: PreparedData, digest: str, ray: Cluster) -> Measured:
+    """The figures that the recipe's gates ask for; what nobody asks for costs nothing.
+
+    Args:
+        run: Whose gates, and whose candidate.
+        data: What it was trained on.
+        digest: The candidate's.
+        ray: Where the model is loaded, if it has to be.
+    """
     asked = {gate.metric for gate in run.recipe.gates}
-    figures: dict[str, float] = {}
+    found: dict[str, float] = {}
+    machine = None
     if "memory.weights_mb" in asked:
-        figures["memory.weights_mb"] = weights_mb(run)
+        found["memory.weights_mb"] = weights_mb(run)
     if "contamination.share" in asked:
-        figures["contamination.share"] = contamination(run, data)
-    return figures
+        found["contamination.share"] = contamination(run, data)
+    if at_work := sorted(metric for metric in asked if metric.partition(".")[0] in KINDS):
+        result = _at_work(run, digest, at_work, ray)
+        found |= result.figures
+        machine = result.machine
+    return Measured(found, machine)
+
+
+def _at_work(run: Run, digest: str, metrics: list[str], ray: Cluster) -> Figures:
+    """What the model shows at work, by a Ray job; known from an earlier run of the same job on this machine."""
+    threads = run.recipe.resources.workers * run.recipe.resources.cpus_per_worker
+    job = FiguresJob(
+        model=ModelToScore(folder=run.model, reference="candidate", digest=digest),
+        metrics=tuple(metrics),
+        dtype=run.recipe.evaluation.dtype,
+        home=run.settings.home,
+        threads=threads,
+    )
+    path = run.folder / f"figures-{digest[:12]}.json"
+    known = job.found(path)
+    if known is not None and (run.settings.ray_address or known.machine.startswith(f"{platform.node()},")):
+        report("figures", 1.0, "known")
+        return known
+    with run.watch.step("measure figures"):
+        job.write(path)
+        work(ray, "ray_jobs.figures", path, f"{run.key}-figures-{digest[:12]}", "figures", threads=threads)
+    report("figures", 1.0, ", ".join(metrics))
+    return Figures.read(FiguresJob.result_path(path))
 
 
 def weights_mb(run: Run) -> float:

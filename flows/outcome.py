@@ -19,6 +19,8 @@ class Comparison(BaseModel):
     """The champion's, as it reigned when they were gathered; None without one."""
     champion_version: str | None
     """Its version."""
+    looked_twice: frozenset[str] = frozenset()
+    """Gates that are read at half their level, since more items are measured where they stay open."""
 
     def by_role(self) -> dict[str, Scores]:
         """Base, candidate and, where there is one, champion."""

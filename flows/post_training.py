@@ -51,8 +51,9 @@ def post_training(recipe: Recipe) -> Outcome:
                 champion=reigning,
                 champion_version=champion.version if champion else None,
             )
+            comparison = steps.measure_more(run, comparison, champion, ray)
             version = steps.register(run, data, trained, mlflow_run, comparison)
-            report = steps.judge(run, comparison, data)
+            report = steps.judge(run, comparison, data, ray)
             decision = steps.promote(run, version, comparison, report)
     decision = steps.await_person(run, version, decision)
     return Outcome(

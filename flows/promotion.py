@@ -83,5 +83,8 @@ def decide(registry: Registry, recipe: Recipe, version: Version, expected: str |
     registry.refuse(name, number, **entry)
     if step == "more-items":
         needed = f"about {verdict.needed_items:,}" if verdict.needed_items else "more"
+        if verdict.exhausted:
+            there = f"all items that there are were measured, and {needed} would be needed"
+            return Decision(promoted=False, sentence=f"not promoted: {there}; {reason}")
         return Decision(promoted=False, sentence=f"not promoted: measure {needed} items and run again; {reason}")
     return Decision(promoted=False, sentence=f"not promoted; {reason}")

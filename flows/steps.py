@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
 from flows import approval, artifacts, figures, lineage, promotion
@@ -21,16 +20,18 @@ from flows.outcome import Comparison, Decision
 from flows.progress import report
 from flows.promotion import patient
 from flows.run import Run
+from flows.second_look import second_look
 from flows.timing import Stopwatch
+from flows.work import STOPPED, work
 from gem_core import estimate
 from gem_core.errors import GemError
 from gem_core.evaluation.run import cached
 from gem_core.evaluation.scores import Scores
 from gem_core.evaluation.store import ScoreStore
-from gem_core.judging import gates
+from gem_core.judging import gates, more_items
 from gem_core.judging.gates import GateReport
 from gem_core.model_card import model_card
-from gem_core.recipe import Recipe
+from gem_core.recipe import Evaluation, Recipe
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import RUN_KEY, Tracking
 from gem_core.records.versions import Version
@@ -38,17 +39,14 @@ from gem_core.settings import Settings
 from gem_core.sources import data as training_data
 from gem_core.sources import models
 from gem_core.sources.data import PreparedData
-from ray_jobs.jobs import Evaluated, EvaluateJob, ModelToScore, Progress, Trained, TrainJob
-from ray_jobs.submit import Cluster, cancel, follow, submit
+from ray_jobs.jobs import Evaluated, EvaluateJob, ModelToScore, Trained, TrainJob
+from ray_jobs.submit import Cluster
 
 
 def _worth_retrying(_task: object, _run: object, state: Any) -> bool:  # noqa: ANN401 - Prefect's state is generic
     """Whether a second try could end differently."""
     return not isinstance(state.result(raise_on_failure=False), GemError)
 
-
-STOPPED = (KeyboardInterrupt, TerminationSignal)
-"""How a person (Ctrl-C), a service manager or Prefect's cancel button (SIGTERM) ends a flow from outside."""
 
 repeatable = task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_worth_retrying)
 """A step whose second try could end differently."""
@@ -142,7 +140,7 @@ def train(run: Run, data: PreparedData, mlflow_run: str, ray: Cluster) -> Traine
             tracking_uri=run.settings.mlflow_uri,
         )
         job.write(run.folder / "job.json")
-        _work(ray, "ray_jobs.train", run.folder, run.training_key, "training", threads=1)
+        work(ray, "ray_jobs.train", run.folder, run.training_key, "training", threads=1)
     trained = Trained.find(run.folder)
     if trained is None:
         raise GemError(f"the training left no model in {run.folder}: look at the job's log, then run again")
@@ -152,7 +150,9 @@ def train(run: Run, data: PreparedData, mlflow_run: str, ray: Cluster) -> Traine
 
 
 @repeatable
-def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Scores:
+def evaluate(
+    run: Run, role: str, folder: Path, digest: str, ray: Cluster, evaluation: Evaluation | None = None
+) -> Scores:
     """Score a model folder in a Ray job; scores that are known are not measured again.
 
     Args:
@@ -161,27 +161,29 @@ def evaluate(run: Run, role: str, folder: Path, digest: str, ray: Cluster) -> Sc
         folder: The model's files.
         digest: Its content digest.
         ray: Where to measure what is missing.
+        evaluation: What to measure instead of what the recipe asks for.
     """
-    step = f"scoring the {role}"
-    known = cached(digest, run.recipe.evaluation, run.settings, reference=role, reader=run.base.digest)
+    step, more = f"scoring the {role}", "-more" if evaluation else ""
+    evaluation = evaluation or run.recipe.evaluation
+    known = cached(digest, evaluation, run.settings, reference=role, reader=run.base.digest)
     if known is not None:
         report(step, 1.0, "known")
         return known
     began = time.monotonic()
     with run.watch.step(step):
-        path = run.folder / f"evaluate-{role}-{digest[:12]}.json"
+        path = run.folder / f"evaluate-{role}-{digest[:12]}{more}.json"
         threads = run.recipe.resources.workers * run.recipe.resources.cpus_per_worker
         model = ModelToScore(folder=folder, reference=role, digest=digest)
         reader = ModelToScore(folder=run.base.folder, reference="base", digest=run.base.digest)
         job = EvaluateJob(
             models=(model,),
-            evaluation=run.recipe.evaluation,
+            evaluation=evaluation,
             home=run.settings.home,
             threads=threads,
             reader=reader,
         )
         job.write(path)
-        _work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}", step, threads=threads)
+        work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}{more}", step, threads=threads)
     scores = Evaluated.read(EvaluateJob.result_path(path)).scores[role]
     run.watch.add("scoring", min(scores.seconds, time.monotonic() - began))  # an earlier try may have measured a part
     report(step, 1.0, f"{len(scores.tasks)} scores")
@@ -198,6 +200,15 @@ def find_champion(run: Run) -> Version | None:
 def files(run: Run, version: Version) -> Path:
     """Where a version's files are on this machine."""
     return Registry(run.settings).download(version.name, version.version)
+
+
+def measure_more(run: Run, comparison: Comparison, champion: Version | None, ray: Cluster) -> Comparison:
+    """The comparison on more items, where a gate asks for them and stays open; else as it is."""
+    places = {"base": (run.base.folder, run.base.digest), "candidate": (run.model, comparison.candidate.model)}
+    if champion is not None:
+        places["champion"] = (files(run, champion), champion.digest)
+    store = ScoreStore(run.settings.scores)
+    return second_look(run.recipe, comparison, store, lambda role, more: evaluate(run, role, *places[role], ray, more))
 
 
 @repeatable
@@ -224,17 +235,19 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
 
 
 @once
-def judge(run: Run, comparison: Comparison, data: PreparedData) -> GateReport:
+def judge(run: Run, comparison: Comparison, data: PreparedData, ray: Cluster) -> GateReport:
     """Hold the candidate against its base and the champion."""
     store = ScoreStore(run.settings.scores)
+    measured = figures.measure(run, data, comparison.candidate.model, ray)
     verdict = gates.judge(
         comparison.candidate,
         comparison.baseline,
         comparison.champion,
-        run.recipe.gates,
+        more_items.read_at_half(run.recipe.gates, comparison.looked_twice),
         records=store.items,
         predictions=store.predictions,
-        figures=figures.measure(run, data),
+        figures=measured.figures,
+        machine=measured.machine,
     )
     artifacts.score_table(comparison.by_role())
     artifacts.gate_report(verdict)
@@ -276,29 +289,6 @@ def _publish(run: Run, version: Version, comparison: Comparison, verdict: GateRe
     )
     registry.describe(version.name, version.version, card)
     tracking.log_text(version.run_id, card, "model_card.md")
-
-
-def _work(ray: Cluster, module: str, argument: Path, job_id: str, step: str, *, threads: int) -> None:
-    """Run a job to its end and show its progress. An interrupt cancels it; its checkpoints stay.
-
-    OpenMP's threads are set for the job's own process: by default it takes every core, beside the workers.
-    """
-    log = get_run_logger()
-
-    def show(line: str) -> None:
-        progress = Progress.parse(line)
-        if progress is not None:
-            report(step, min(progress.share, 0.999), str(progress))
-        elif line.strip():
-            log.info("%s: %s", step, line)
-
-    report(step, 0.0, "starting")
-    attempt = submit(ray, module, [argument], job_id, env={"OMP_NUM_THREADS": str(threads)}, again=True)
-    try:
-        follow(ray, attempt, show)
-    except STOPPED:
-        cancel(ray, attempt)
-        raise
 
 
 def _shown(step: str) -> Callable[[str, float], None]:

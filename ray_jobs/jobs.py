@@ -6,7 +6,7 @@ A job is described by a JSON file and reports by lines of its log: progress as `
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
@@ -128,6 +128,44 @@ class Evaluated(_File):
 
     scores: dict[str, Scores]
     """By model reference."""
+
+
+class FiguresJob(_File):
+    """``JOB.json``: figures of one model that need it at work."""
+
+    model: ModelToScore
+    """Whose."""
+    metrics: tuple[str, ...]
+    """As gates name them."""
+    dtype: Literal["float32", "bfloat16"]
+    """Of the weights."""
+    home: Path
+    """``GEM_HOME`` of the job."""
+    threads: int = 1
+    """Torch threads."""
+
+    @staticmethod
+    def result_path(job: Path) -> Path:
+        """Where the job writes its :class:`Figures`."""
+        return job.with_suffix(".result.json")
+
+    def found(self, path: Path) -> "Figures | None":
+        """The result of this very job, if an earlier run left one."""
+        if not self.result_path(path).is_file():
+            return None
+        result = Figures.read(self.result_path(path))
+        return result if result.job == self else None
+
+
+class Figures(_File):
+    """``JOB.result.json``: what was measured, and where."""
+
+    job: FiguresJob
+    """What was asked."""
+    figures: dict[str, float]
+    """By metric."""
+    machine: str
+    """What it ran on: latencies are of this machine."""
 
 
 class AblateJob(_File):

@@ -41,6 +41,8 @@ class GateResult(BaseModel):
     """The least distance from `at_least` that so many items show in four of five cases."""
     needed_items: int | None = None
     """How many would show the distance at hand."""
+    more: bool = False
+    """Whether its tasks have items that a limit left out."""
     inconclusive: Inconclusive = "refuse"
     """What the gate asks for where it is inconclusive."""
     verdict: Verdict
@@ -68,6 +70,13 @@ class GateReport(BaseModel):
         asked = {result.inconclusive for result in self.results if result.verdict == "inconclusive"}
         steps: tuple[NextStep, ...] = ("refuse", "more-items", "human")
         return next((step for step in steps if step in asked), "refuse")
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the tests that stay open and ask for more items have had all there are."""
+        open_ones = [result for result in self.results if result.verdict == "inconclusive" and result.items is not None]
+        asking = [result for result in open_ones if result.inconclusive == "more-items"]
+        return bool(asking) and not any(result.more for result in asking)
 
     @property
     def needed_items(self) -> int | None:

@@ -38,6 +38,7 @@ def judge(
     records: Records | None = None,
     predictions: Predictions | None = None,
     figures: Mapping[str, float] | None = None,
+    machine: str | None = None,
 ) -> GateReport:
     """Hold a candidate against its base and the reigning champion.
 
@@ -50,6 +51,7 @@ def judge(
             gates that decide by a test are inconclusive.
         predictions: Predictions and golds of single items, for scores that are correlations.
         figures: What was measured of the candidate alone, by metric (``latency.text_ms``).
+        machine: What the latencies among them were measured on.
 
     Returns:
         A report whose verdict is ``fail`` if any gate fails, else ``inconclusive`` if any is, else ``pass``.
@@ -58,7 +60,7 @@ def judge(
 
     def results_of(gate: Gate) -> list[GateResult]:
         if gate.kind in FIGURES:
-            return [_judge_figure(gate, (figures or {}).get(gate.metric))]
+            return [_judge_figure(gate, (figures or {}).get(gate.metric), machine)]
         return _judge_scores(candidate, references[gate.against], gate, records, predictions)
 
     results = tuple(chain.from_iterable(map(results_of, gates)))
@@ -72,7 +74,7 @@ def judge(
     )
 
 
-def _judge_figure(gate: Gate, found: float | None) -> GateResult:
+def _judge_figure(gate: Gate, found: float | None, machine: str | None) -> GateResult:
     """A figure against its budget."""
     verdict: Verdict = "inconclusive"
     reason = f"{gate.metric} was not measured"
@@ -81,7 +83,8 @@ def _judge_figure(gate: Gate, found: float | None) -> GateResult:
         reason = f"{gate.metric} is not a number"
     elif found is not None:
         verdict = "pass" if found <= budget + TIE else "fail"
-        reason = f"{gate.metric} is {found:.4g}; at most {budget:.4g} is allowed"
+        where = f" on {machine}" if machine and gate.kind == "latency" else ""
+        reason = f"{gate.metric} is {found:.4g}{where}; at most {budget:.4g} is allowed"
     return GateResult(**_rule(gate), candidate=found, difference=found, verdict=verdict, reason=reason)
 
 
@@ -126,7 +129,8 @@ def _judge(
 ) -> "tuple[GateResult, Evidence | None]":
     value = pairing.value(candidate, gate.metric)
     other = pairing.value(reference, gate.metric) if reference else None
-    known = {**_rule(gate), "candidate": value, "reference": other}
+    more = any(score.limited for score in pairing.measured(candidate, gate.metric))
+    known = {**_rule(gate), "candidate": value, "reference": other, "more": more}
     obstacle = _obstacle(candidate, reference, gate)
     if obstacle or value is None:
         return GateResult(**known, verdict="inconclusive", reason=obstacle), None

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gem_core.recipe.section import PositiveInt, Section
 
@@ -35,6 +35,11 @@ class LanguageTask(Section):
     """Examples in the prompt."""
     limit: PositiveInt | None = None
     """Questions a task."""
+
+    @model_serializer(mode="wrap")
+    def _what_is_said(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is not said: read back, a null would take the place of the section's value."""
+        return {key: value for key, value in write(self).items() if key in self.model_fields_set}
 
 
 class LanguageEvaluation(Section):

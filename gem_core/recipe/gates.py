@@ -1,5 +1,6 @@
 """The sections of a recipe that say what a candidate has to meet, and who promotes it."""
 
+import difflib
 import re
 from typing import Any, Literal, Self
 
@@ -9,8 +10,13 @@ from gem_core.recipe.section import Section
 
 SCORES = ("embedding", "language", "generation")
 """What is compared between models, in points."""
-FIGURES = ("latency", "memory", "stability", "contamination")
-"""What is measured of the candidate alone, each in its own unit."""
+FIGURE_NAMES = (
+    "contamination.share", "memory.weights_mb",
+    "latency.text_ms", "latency.single_text_ms", "latency.first_token_ms", "latency.token_ms",
+    "stability.neighbours", "stability.trailing_spaces", "stability.half", "stability.twice", "stability.dropped_words",
+)  # fmt: skip
+"""What is measured of the candidate alone, each in its own unit: docs/judging.md."""
+FIGURES = tuple(dict.fromkeys(name.partition(".")[0] for name in FIGURE_NAMES))
 
 Inconclusive = Literal["refuse", "human", "more-items"]
 
@@ -58,6 +64,10 @@ class Gate(Section):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.kind in FIGURES:
+            if self.metric not in FIGURE_NAMES:
+                near = difflib.get_close_matches(self.metric, FIGURE_NAMES, n=1, cutoff=0.4)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIGURE_NAMES)}"
+                raise ValueError(f"nobody measures {self.metric} ({hint})")
             if self.at_most is None or self.at_least is not None or self.against != "threshold":
                 raise ValueError(f"{self.metric} is a figure of the candidate: give at_most, and against: threshold")
             if self.test != "estimate" or self.each:

@@ -1,9 +1,12 @@
 import json
+import platform
 from types import SimpleNamespace
 
 from flows import figures
+from flows.timing import Stopwatch
 from gem_core.recipe.gates import Gate
 from gem_core.sources.rows import Rows
+from ray_jobs.jobs import Figures, FiguresJob
 
 BUDGETS = [
     Gate(name="clean", metric="contamination.share", against="threshold", at_most=0.1),
@@ -35,13 +38,47 @@ def test_figures_are_measured_where_a_gate_asks_for_them(tmp_path, monkeypatch):
     Rows.write(data.folder, [[1, 2, 3, 4, 5], [6, 7, 8, 9]])
     run = run_of(tmp_path, BUDGETS, ["w2 w3 w4 w5", "w5 w6 w7 w8", "w6 w7 w8 w9"], monkeypatch)
     (run.model / "adapter_config.json").write_text("{}")
-    assert figures.measure(run, data) == {"contamination.share": 2 / 3, "memory.weights_mb": 3.5}
+    assert figures.measure(run, data, "digest", None).figures == {
+        "contamination.share": 2 / 3,
+        "memory.weights_mb": 3.5,
+    }
     shown = json.loads((tmp_path / "contamination.json").read_text())
     assert shown["examples"] == ["w2 w3 w4 w5", "w6 w7 w8 w9"]
     run.recipe.gates = ()
-    assert figures.measure(run, data) == {}
+    assert figures.measure(run, data, "digest", None).figures == {}
 
 
 def test_full_weights_need_no_base(tmp_path, monkeypatch):
     run = run_of(tmp_path, BUDGETS[1:], [], monkeypatch)
-    assert figures.measure(run, None) == {"memory.weights_mb": 0.5}
+    assert figures.measure(run, None, "digest", None).figures == {"memory.weights_mb": 0.5}
+
+
+def test_what_needs_the_model_at_work_is_a_job_and_known_on_its_machine(tmp_path, monkeypatch):
+    run = run_of(
+        tmp_path, [Gate(name="quick", metric="latency.text_ms", against="threshold", at_most=5)], [], monkeypatch
+    )
+    run.recipe.resources = SimpleNamespace(workers=2, cpus_per_worker=1)
+    run.recipe.evaluation = SimpleNamespace(dtype="float32")
+    run.settings = SimpleNamespace(home=tmp_path, ray_address=None)
+    run.key, run.watch = "run", Stopwatch()
+    took = {f"{platform.node()}, 2 threads": 3.0}
+    begun = []
+
+    def job(_ray, module, path, *_, **__):
+        begun.append(module)
+        asked = FiguresJob.read(path)
+        assert (asked.metrics, asked.threads) == (("latency.text_ms",), 2)
+        ((machine, value),) = took.items()
+        Figures(job=asked, figures={"latency.text_ms": value}, machine=machine).write(asked.result_path(path))
+
+    monkeypatch.setattr(figures, "work", job)
+    first = figures.measure(run, None, "d" * 64, None)
+    assert (first.figures, first.machine) == ({"latency.text_ms": 3.0}, next(iter(took)))
+    assert figures.measure(run, None, "d" * 64, None) == first
+    assert begun == ["ray_jobs.figures"], "known"
+    figures.measure(run, None, "e" * 64, None)
+    assert len(begun) == 2, "another model"
+    took = {"elsewhere, 2 threads": 1.0}
+    figures.measure(run, None, "f" * 64, None)
+    figures.measure(run, None, "f" * 64, None)
+    assert len(begun) == 4, "what another machine took says nothing here"

@@ -153,7 +153,7 @@ REFUSED = {
         {**EACH, "at_least": -100.0},
         base=BASE.but(similar={}),
     ),
-    "a figure that was not measured": lambda: report(BEST, {**BUDGET, "metric": "memory.peak_mb"}),
+    "a figure that was not measured": lambda: report(BEST, {**BUDGET, "metric": "memory.weights_mb"}),
     "no gates": lambda: report(BEST),
     # not comparable
     "other settings": lambda: report(BEST.bend(settings="other"), ESTIMATE),
@@ -246,8 +246,8 @@ PROMOTED = {
     "the same answers, and enough of them": lambda: report(BASE.but(name="twin"), NO_LOSS),
     "within its budget": lambda: report(
         BEST,
-        {**BUDGET, "metric": "memory.peak_mb"},
-        figures={"memory.peak_mb": 5.0},
+        {**BUDGET, "metric": "memory.weights_mb"},
+        figures={"memory.weights_mb": 5.0},
     ),
     "tasks by wildcard": lambda: report(BEST, {**SURE_GAIN, "metric": "embedding.STS*"}),
     "tasks by list, each by itself": lambda: report(BEST, {**SURE_GAIN, "metric": "embedding.STS1,STS2", "each": True}),

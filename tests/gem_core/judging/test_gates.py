@@ -3,6 +3,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gem_core.evaluation.scores import Scores, TaskScore
 from gem_core.judging.gates import judge
@@ -280,3 +281,12 @@ def test_a_better_candidate_is_never_judged_worse(one, other, base, rules):
     worse, better = sorted((one, other))
     verdicts = [judge(scores(v), scores(base, model="base"), None, rules).verdict for v in (worse, better)]
     assert ORDER[verdicts[0]] <= ORDER[verdicts[1]]
+
+
+def test_a_latency_names_its_machine_and_a_figure_of_nobody_is_refused():
+    budget = Gate(name="quick", metric="latency.text_ms", against="threshold", at_most=5)
+    none = Scores(model="a", reference="a", tasks=())
+    (result,) = judge(none, none, None, [budget], figures={"latency.text_ms": 4.0}, machine="gpu-7, H200").results
+    assert result.reason == "latency.text_ms is 4 on gpu-7, H200; at most 5 is allowed"
+    with pytest.raises(ValidationError, match=r"nobody measures latency.text_s \(did you mean latency.text_ms"):
+        Gate(name="quick", metric="latency.text_s", against="threshold", at_most=5)

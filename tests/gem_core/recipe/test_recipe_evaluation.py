@@ -32,6 +32,17 @@ def test_what_a_recipe_says_stands_over_its_suite():
     assert again == written, "what is recorded needs no suite"
 
 
+def test_what_a_task_does_not_say_stays_the_section_s_when_it_is_written_and_read():
+    by_task = {"mmlu": {"limit": 10}, "arc_easy": {"limit": None}}
+    asked = Evaluation.model_validate(
+        {"language": {"tasks": ["mmlu", "arc_easy"], "fewshot": 5, "limit": 3, "by_task": by_task}}
+    )
+    again = Evaluation.model_validate_json(asked.model_dump_json())
+    assert again.model_dump(mode="json")["language"]["by_task"] == by_task
+    for task in ("mmlu", "arc_easy"):
+        assert again.language.by_task[task].model_fields_set == {"limit"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
