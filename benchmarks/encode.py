@@ -4,7 +4,8 @@
 
 Both sides run in one process, in turns, over distinct texts of mixed length: a quarter passages of books, a quarter
 single sentences of books, half sentences of STSBenchmark. The model is the base with new special tokens, untrained: its
-speed is that of a trained one. The vectors are compared before anything is timed.
+speed is that of a trained one. The vectors are compared before anything is timed. ``--shape llama-3.2-1b`` takes random
+weights and random words of 8 to 256 tokens instead, for a machine without a hub.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import torch
 from datasets import load_dataset
 from paired import ratios, table, whole
 from sentence_transformers import SentenceTransformer
+from shapes import SHAPES, random_base, random_rows
 
 from gem_core.export import export
 from gem_core.method.model import GemModel
@@ -28,6 +30,7 @@ def main() -> None:
     """Compare vectors, then speed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="gem-lab/english-12m", help="the base model")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights and texts in this shape, instead of --base")
     parser.add_argument("--texts", type=int, default=512, help="distinct texts")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
@@ -39,7 +42,11 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         ours, theirs = models(options, Path(folder), device)
-    texts = mixed(options.texts)
+    texts = (
+        [" ".join(f"w{token}" for token in row) for row in random_rows(options.shape, options.texts, 8, 256)]
+        if options.shape
+        else mixed(options.texts)
+    )
     one = ours.encode(texts, batch_size=options.batch_size)
     two = theirs.encode(texts, batch_size=options.batch_size, show_progress_bar=False)
     lengths = [len(row) for row in ours.tokenizer(texts)["input_ids"]]
@@ -56,7 +63,11 @@ def main() -> None:
 def models(options: argparse.Namespace, folder: Path, device: str) -> tuple[GemModel, SentenceTransformer]:
     """The same weights in both libraries."""
     settings = Settings()
-    base = resolve(BaseModelSource(source=options.base), settings)
+    base = (
+        random_base(options.shape, folder / "base")
+        if options.shape
+        else resolve(BaseModelSource(source=options.base), settings)
+    )
     special, adaptation = SpecialTokens(count=options.special_tokens), Adaptation()
     GemModel.from_base(base, special_tokens=special, adaptation=adaptation, seed=1).save(folder / "model")
     export(folder / "model", folder / "exported", "sentence-transformers", settings=settings, dtype=options.dtype)

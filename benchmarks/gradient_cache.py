@@ -14,37 +14,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from gem_core.sources.models import ResolvedModel
+from shapes import random_base
 
-SHAPE = {
-    "hidden_size": 320,
-    "intermediate_size": 864,
-    "num_hidden_layers": 8,
-    "num_attention_heads": 5,
-    "num_key_value_heads": 5,
-    "vocab_size": 8192,
-}
 SETTINGS = [(32, None), (32, 32), (1024, 32)]
 """Rows of the contrastive batch (two views each), and ``training.rows_at_once``."""
-
-
-def random_base(folder: Path) -> "ResolvedModel":
-    """A Llama of random weights, whose tokenizer knows the words ``w0`` to ``w8191``."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    from gem_core.sources.models import ResolvedModel
-
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**SHAPE)).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(SHAPE["vocab_size"])}, unk_token="w0"))  # noqa: S106 - no secret
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w1", eos_token="w1").save_pretrained(folder)  # noqa: S106
-    return ResolvedModel("random", "0", folder, "0", None)
 
 
 def measure(batch: int, at_once: int | None, steps: int) -> dict[str, float]:
@@ -62,7 +36,7 @@ def measure(batch: int, at_once: int | None, steps: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        base = random_base(folder)
+        base = random_base("english-12m", folder)
         model = GemModel.from_base(base, special_tokens=SpecialTokens(), adaptation=Adaptation(), seed=1)
         generator = np.random.default_rng(0)
         lengths = generator.integers(4, 65, size=4096)

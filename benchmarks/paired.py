@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,18 +17,25 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class Clocked:
-    """What the clocks showed at marks a program set itself."""
+    """What the clocks showed at marks a program set itself.
 
-    def __init__(self) -> None:
+    Args:
+        units: Work done between the first mark and the last, where two programs do not do the same.
+    """
+
+    def __init__(self, units: float = 1.0) -> None:
+        self._units = units
         self._marks: list[dict[str, float]] = []
 
     def mark(self) -> None:
-        """Read the clocks."""
+        """Read the clocks, once the device has done what it was told to."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self._marks.append({clock: read() for clock, read in CLOCKS.items()})
 
     def spent(self) -> dict[str, float]:
-        """Seconds from the first mark to the last."""
-        return {clock: self._marks[-1][clock] - self._marks[0][clock] for clock in CLOCKS}
+        """Seconds from the first mark to the last, for a unit of work."""
+        return {clock: (self._marks[-1][clock] - self._marks[0][clock]) / self._units for clock in CLOCKS}
 
 
 @dataclass(frozen=True)

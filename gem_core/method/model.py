@@ -50,7 +50,7 @@ class GemModel(ModelParts):
         adaptation: Adaptation,
         seed: int,
         dtype: torch.dtype = torch.float32,
-        attention: str = "sdpa",
+        attention: str | None = None,
     ) -> Self:
         """A base model with new special tokens and, for LoRA, an adapter that changes nothing yet.
 
@@ -88,7 +88,7 @@ class GemModel(ModelParts):
         read_out: str | None = None,
         device: torch.device | str | None = None,
         dtype: str = "float32",
-        attention: str = "sdpa",
+        attention: str | None = None,
     ) -> Self:
         """A model folder, ready to embed and to generate; an adapter is merged into its base (and can be unmerged).
 
@@ -98,7 +98,7 @@ class GemModel(ModelParts):
             read_out: ``special`` (default of a GEM model), ``mean`` (default of a base) or ``last``.
             device: Default: CUDA where there is one.
             dtype: ``float32`` or ``bfloat16``.
-            attention: ``sdpa`` or ``eager``.
+            attention: ``sdpa`` or ``eager``; when None, the one that the architecture runs on.
 
         Raises:
             GemError: Damaged folder, a base that is gone or another one, or a read-out it does not have.

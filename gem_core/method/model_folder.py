@@ -111,7 +111,7 @@ def load_weights(
     ids: tuple[int, ...],
     settings: Settings,
     dtype: torch.dtype,
-    attention: str,
+    attention: str | None,
 ) -> Network:
     """The network a description is of; an adapter is put on the base it was trained on, and merged if it acts on all.
 
@@ -145,6 +145,12 @@ def load_weights(
         initialise_rows(network, ids, noise=description.special_tokens.noise, seed=description.seed)
     adapted = PeftModel.from_pretrained(network, str(folder), autocast_adapter_dtype=False, local_files_only=True)
     if description.scope == "all":
+        trained = tuple(adapted.peft_config["default"].trainable_token_indices or ())
+        if trained != ids:
+            raise GemError(
+                f"the tokenizer in {folder} gives the special tokens the ids {ids}, the adapter was trained with "
+                f"{trained}; restore the tokenizer it was saved with"
+            )
         adapted.merge_adapter()
     else:
         from gem_core.method.activated_adapter import activate

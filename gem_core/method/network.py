@@ -30,13 +30,18 @@ DROPOUTS = (
 )  # fmt: skip
 
 
-def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+def load_network(folder: Path, *, dtype: torch.dtype, attention: str | None = None) -> PreTrainedModel:
     """A causal language model from a folder of safetensors, its own dropout off.
 
     GEM trains with LoRA's dropout alone: a network's own would make the divergence from the base noise.
 
+    Args:
+        folder: The model.
+        dtype: Of the weights.
+        attention: The backend; when None, ``sdpa``, or ``eager`` where the architecture has no other (Gemma 2).
+
     Raises:
-        GemError: The folder does not load.
+        GemError: The folder does not load, or its architecture does not run on the backend.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
@@ -58,7 +63,10 @@ def load_network(folder: Path, *, dtype: torch.dtype, attention: str) -> PreTrai
             trust_remote_code=False,
         )
     except (OSError, ValueError, ImportError) as error:
-        raise GemError(f"cannot load the model in {folder}: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        if "does not support an attention implementation" in reason:
+            reason = f"{config.model_type} does not run on {attention}; every model runs with training.attention=eager"
+        raise GemError(f"cannot load the model in {folder}: {reason}") from error
     finally:
         if bars:
             logging.enable_progress_bar()

@@ -46,10 +46,10 @@ def add_special_tokens(tokenizer: PreTrainedTokenizerBase, count: int) -> tuple[
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase, count: int) -> tuple[int, ...]:
-    """The ids of k tokens that the tokenizer holds already (a saved GEM model).
+    """The ids of k tokens that the tokenizer holds already (a saved GEM model), consecutive as they were added.
 
     Raises:
-        GemError: It does not hold all of them.
+        GemError: It does not hold all of them, or under other ids than :func:`add_special_tokens` gives.
     """
     vocabulary = tokenizer.get_vocab()
     missing = [name for name in token_names(count) if name not in vocabulary]
@@ -57,7 +57,13 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase, count: int) -> tuple[i
         raise GemError(
             f"the model's tokenizer lacks {', '.join(missing)}; its folder is damaged, fetch or train it again"
         )
-    return tuple(vocabulary[name] for name in token_names(count))
+    ids = tuple(vocabulary[name] for name in token_names(count))
+    if ids != tuple(range(ids[0], ids[0] + count)):
+        raise GemError(
+            f"the model's tokenizer holds its special tokens under ids that are not consecutive {ids}; "
+            "its folder is damaged, fetch or train it again"
+        )
+    return ids
 
 
 def initialise_rows(network: PreTrainedModel, ids: Sequence[int], *, noise: float, seed: int) -> None:

@@ -19,6 +19,13 @@ class SpecialTokens(Section):
     blind: bool = True
     """The special tokens do not see each other (paper). ``false``: each sees those before it, as any token does."""
 
+    @field_validator("count", mode="before")
+    @classmethod
+    def _something_to_read(cls, count: object) -> object:
+        if count == 0:
+            raise ValueError("special_tokens.count=0 leaves no token to read an embedding from; give one or more")
+        return count
+
 
 class Adaptation(Section):
     """Which weights are trained (not stated in the paper)."""

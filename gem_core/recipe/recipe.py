@@ -88,6 +88,10 @@ class Recipe(Section):
             )
         if self.adaptation.scope == "special":
             self._lossless_fits()
+        if self.training.attention == "flash_attention_2" and self.needs_mask:
+            raise ValueError(
+                "training.attention=flash_attention_2 takes no mask, but rows of this recipe need one; set sdpa"
+            )
         contrasting = self.objective.contrastive.rows != "none"
         if contrasting and not any(source.pairs or "contrastive" in source.use for source in self.data.sources):
             raise ValueError(

@@ -34,6 +34,7 @@ FAMILIES = {
     "qwen3": ("qwen3", {**GATED, "head_dim": 8}),
     "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}),
     "gemma": ("gemma", {**GATED, "head_dim": 8}),
+    "gemma2": ("gemma2", {**GATED, "head_dim": 8, "sliding_window": 8, "layer_types": MIXED}),
     "gemma3": ("gemma3_text", {**GATED, "head_dim": 8, "sliding_window": 8, "layer_types": MIXED}),
     "phi": ("phi", {**GATED, "partial_rotary_factor": 0.5}),
     "gpt_neox": ("gpt_neox", {**COMMON, "intermediate_size": 48, "max_position_embeddings": 128}),

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AttentionInterface
 
 from gem_core.errors import GemError
 from gem_core.method import attention_mask
@@ -94,7 +95,7 @@ def network_of(base, attention):
     return network, lambda ids, mask: hidden_states(network, ids, mask)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", [None, "eager"])
 def test_backends_obey_the_mask(bases, family, attention):
     network, states = network_of(bases(family), attention)
     build = lambda seen: for_network(network.config, seen, torch.float32)  # noqa: E731
@@ -115,17 +116,43 @@ def test_the_self_test_knows_the_switches(bases, blind, bottleneck):
         check_backend(states, lambda seen: build(other.expand_as(seen)), ids=(310, 311), vocabulary=300, **switches)
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3"])
-def test_flex_attention_sees_what_sdpa_sees(bases, family):
-    """On a CPU uncompiled, and forward only: torch has no backward pass of it there."""
-    ids = torch.arange(24)[None] + 10
-    seen = visible(torch.tensor([9]), torch.tensor([20]), 3, 24)
-    states = []
-    for attention in ("flex_attention", "sdpa"):
-        network, run = network_of(bases(family), attention)
+def drawn(seen):
+    """Attention written out, in float64: the drawing, a layer's own window, its scale and its soft cap."""
+
+    def attend(module, query, key, value, mask, *, scaling, softcap=None, sliding_window=None, **_):
+        groups, width = query.shape[1] // key.shape[1], query.shape[2]
+        query, key, value = (part.double() for part in (query, key, value))
+        scores = query @ key.repeat_interleave(groups, dim=1).transpose(-1, -2) * scaling
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        position = torch.arange(width)
+        near = position[:, None] - position < (sliding_window or width)
+        shares = scores.masked_fill(~(seen & near)[:, None], -torch.inf).softmax(dim=-1)
+        return (shares @ value.repeat_interleave(groups, dim=1)).transpose(1, 2).float(), None
+
+    return attend
+
+
+REFUSED = {("gemma2", "sdpa"), ("gpt2", "flex_attention")}
+"""By transformers: its sdpa has no soft cap, and its GPT-2 no flex_attention."""
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
+def test_every_family_on_every_backend_is_the_drawing_or_refused(bases, family, attention):
+    """flex_attention on a CPU uncompiled, and forward only: torch has no backward pass of it there."""
+    if (family, attention) in REFUSED:
+        with pytest.raises(GemError, match=f"{family} does not run on {attention}; .* training.attention=eager"):
+            network_of(bases(family), attention)
+        return
+    seen = visible(torch.tensor([9, 12]), torch.tensor([20, 24]), 3, 24)
+    AttentionInterface.register("drawn", drawn(seen))
+    ids, states = torch.arange(48).view(2, 24) + 10, []
+    for backend in (attention, "drawn"):
+        network, run = network_of(bases(family), backend)
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-            states.append(run(ids, for_network(network.config, seen, torch.float32))[:, :20])
-    assert torch.allclose(*states, atol=1e-4)
+            states.append(run(ids, for_network(network.config, seen, torch.float32)))
+    assert torch.allclose(states[0][0, :20], states[1][0, :20], atol=1e-4)
+    assert torch.allclose(states[0][1], states[1][1], atol=1e-4)
 
 
 @pytest.mark.gpu

@@ -173,7 +173,7 @@ def test_our_output_layer_is_the_networks_own(bases, family):
 
 
 def plain_logits(base, ids):
-    network = load_network(base.folder, dtype=torch.float32, attention="sdpa").eval()
+    network = load_network(base.folder, dtype=torch.float32).eval()
     with torch.no_grad():
         return network(ids, attention_mask=torch.ones_like(ids)).logits
 
@@ -315,4 +315,12 @@ def test_another_base_under_the_same_name_is_refused(bases, tmp_path, settings):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-3}))
     with pytest.raises(GemError, match="restore the base it was trained on"):
+        GemModel.load(tmp_path / "model", settings=settings)
+
+
+def test_an_adapter_for_other_ids_is_refused(bases, tmp_path, settings):
+    gem(bases("llama"), count=2).save(tmp_path / "model")
+    path = tmp_path / "model" / "adapter_config.json"
+    path.write_text(path.read_text().replace("320", "310").replace("321", "311"))
+    with pytest.raises(GemError, match=r"the ids \(320, 321\), the adapter was trained with \(310, 311\)"):
         GemModel.load(tmp_path / "model", settings=settings)

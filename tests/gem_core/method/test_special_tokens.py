@@ -28,6 +28,13 @@ def test_a_tokenizer_that_lost_one_is_refused(bases):
         special_token_ids(load_tokenizer(bases("llama").folder), 1)
 
 
+def test_a_tokenizer_that_holds_them_under_other_ids_is_refused(bases):
+    tokenizer = load_tokenizer(bases("llama").folder)
+    tokenizer.add_tokens(["<|gem_1|>", "another", "<|gem_0|>"])
+    with pytest.raises(GemError, match=r"not consecutive \(322, 320\)"):
+        special_token_ids(tokenizer, 2)
+
+
 def rows_of(base, ids, **options):
     network = load_network(base.folder, dtype=torch.float32, attention="sdpa")
     initialise_rows(network, ids, **options)

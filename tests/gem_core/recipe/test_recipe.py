@@ -43,7 +43,12 @@ def test_a_recipe_cannot_be_changed():
             {"data": {"sources": [{"sauce": "x", "source": "y"}]}},
             "unknown key data.sources.0.sauce (did you mean source?)",
         ),
-        ({"special_tokens": {"count": 0}}, "special_tokens.count = 0"),
+        (
+            {"special_tokens": {"count": 0}},
+            "count=0 leaves no token to read an embedding from",
+        ),
+        ({"special_tokens": {"count": -1}}, "special_tokens.count = -1: input should be greater than or equal to 1"),
+        ({"training": {"attention": "flash_attention_2"}}, "flash_attention_2 takes no mask, but rows of this recipe"),
         ({"training": {"steps": 50}}, "contrastive_start (100) leaves no contrastive step"),
         ({"adaptation": {"method": "full"}, "objective": {"keep_language": 1.0}}, "needs adaptation.method=lora"),
         ({"adaptation": {"method": "full", "scope": "special"}}, "scope=special needs adaptation.method=lora"),
@@ -67,6 +72,10 @@ def test_what_does_not_fit_is_named_in_one_line(changes, expected):
         tiny(**changes)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_flash_attention_serves_recipes_whose_rows_are_plain_causal():
+    assert tiny(training={"attention": "flash_attention_2"}, objective={"raw_share": 1.0}).needs_mask is False
 
 
 def test_every_fault_is_reported_at_once():
