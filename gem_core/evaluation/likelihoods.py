@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from gem_core.evaluation.shared_prefixes import Group, Row, plan_rows
 from gem_core.method.batches import padded
 from gem_core.method.network import output_layer
+from gem_core.method.products import fast_products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,12 +64,13 @@ class Likelihoods:
             asked[index].append((number, count))
             private[index] = max(private[index], count)
         sums, greedy = np.zeros(len(requests)), np.ones(len(requests), dtype=bool)
-        for group in plan_rows(list(inputs), private, share=self.shares):
-            cache = self._prefix(group)
-            rows = sorted(group.rows, key=lambda row: -len(row.tokens))  # too little memory shows at once
-            for begin in range(0, len(rows), self.batch_size):
-                batch = rows[begin : begin + self.batch_size]
-                self._score_batch(group, cache, batch, requests, asked, sums, greedy)
+        with fast_products(self.network.device, self.network.dtype):
+            for group in plan_rows(list(inputs), private, share=self.shares):
+                cache = self._prefix(group)
+                rows = sorted(group.rows, key=lambda row: -len(row.tokens))  # too little memory shows at once
+                for begin in range(0, len(rows), self.batch_size):
+                    batch = rows[begin : begin + self.batch_size]
+                    self._score_batch(group, cache, batch, requests, asked, sums, greedy)
         return list(zip(sums.tolist(), greedy.tolist(), strict=True))
 
     def _score_batch(

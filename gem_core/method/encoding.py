@@ -17,6 +17,7 @@ from torch.nn import functional
 from gem_core.errors import GemError
 from gem_core.method.batches import padded
 from gem_core.method.network import causal_lm, hidden_states
+from gem_core.method.products import fast_products
 from gem_core.method.read_out import special_states, text_states, text_tokens, view_mask
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def encode(
     width, done = min(size or model.dimension, model.dimension), 0
     embeddings = np.empty((len(rows), width), dtype=np.float32)
     for chosen in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(model.device.type)):
-        read = _embed(model, [rows[i] for i in chosen], len(special))[:, :width]
+        with fast_products(model.device, causal_lm(model.network).dtype):
+            read = _embed(model, [rows[i] for i in chosen], len(special))[:, :width]
         embeddings[chosen] = (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
         done += len(chosen)
         if progress is not None:

@@ -16,7 +16,8 @@ from torch.nn import functional
 from gem_core.errors import GemError
 from gem_core.method.batches import padded
 from gem_core.method.encoding import CALL_TOKENS, calls
-from gem_core.method.network import hidden_states
+from gem_core.method.network import causal_lm, hidden_states
+from gem_core.method.products import fast_products
 from gem_core.method.read_out import text_tokens
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class TemplateEncoder:
         overhead = CALL_TOKENS.get(self._model.device.type)
         for chosen in calls([len(row) for row, _ in rows], batch_size, overhead):
             ids, lengths = padded([rows[i][0] for i in chosen], filler=0)
-            states = hidden_states(self._model.network, torch.from_numpy(ids).to(self._model.device)).float()
+            with fast_products(self._model.device, causal_lm(self._model.network).dtype):
+                states = hidden_states(self._model.network, torch.from_numpy(ids).to(self._model.device)).float()
             first = torch.tensor([rows[i][1] for i in chosen])
             read = pooled(states.cpu(), first, torch.from_numpy(lengths), self._template.pooling)
             vectors[chosen] = functional.normalize(read, dim=-1).numpy()
