@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from gem_core.errors import GemError
 from gem_core.method import model_folder
 from gem_core.method.model import DTYPES, GemModel
+from gem_core.method.model_parts import query_template
 from gem_core.method.read_out import text_tokens
 from gem_core.method.special_tokens import token_names
 
@@ -172,7 +173,9 @@ def _sentence_transformer(model: GemModel, dtype: torch.dtype, folder: Path) -> 
         )
         reader.adapt({place: (down.to(dtype), up.to(dtype)) for place, (down, up) in adapter.items()})
         modules = [reader, Normalize()]
-    encoder = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine")
+    before, _, after = query_template(model.description).partition("{text}")
+    prompts = {"query": before, "document": ""} if before and not after else None  # a prompt stands before its text
+    encoder = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="cosine", prompts=prompts)
     encoder.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
     if not stock:
         shutil.copyfile(own.__file__, folder / f"{MODULE}.py")

@@ -42,6 +42,10 @@ def encode(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT", help="Texts; or lines on standard input.")
     ] = None,
+    query: Annotated[
+        bool,
+        typer.Option("--query", help="The texts are queries: wrap them in the template of the training."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Embed texts: one line of numbers for each, in order.
@@ -49,11 +53,13 @@ def encode(
     For example `gem encode models:/sandbox@champion "a text"`, or `gem encode MODEL --json < lines.txt`.
     """
     from gem_core.method.model import GemModel
+    from gem_core.method.model_parts import BARE
 
     rows = texts if texts else _lines()
     if not rows:
         raise GemError("no text to embed: give texts as arguments, or one a line on standard input")
-    vectors = GemModel.open(model, settings=Settings()).encode(rows)
+    opened = GemModel.open(model, settings=Settings())
+    vectors = opened.encode(rows, template=opened.query_template if query else BARE)
     if json:
         print_json([{"text": text, "embedding": vector.tolist()} for text, vector in zip(rows, vectors, strict=True)])
     else:

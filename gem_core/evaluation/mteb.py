@@ -16,20 +16,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import mteb
 import numpy as np
 from mteb.abstasks import AbsTask, AbsTaskRetrieval
+from mteb.abstasks.abstask import get_abstask_prompt
 from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from mteb.models.model_meta import ModelMeta
 from mteb.similarity_functions import cos_sim, pairwise_cos_sim
+from mteb.types import PromptType
 
 from gem_core.evaluation.catalogue import check, is_sandbox
 from gem_core.evaluation.data_access import Unreachable, unreachable
 from gem_core.evaluation.embedding_records import leaf, records
 from gem_core.evaluation.scores import TaskScore
 from gem_core.evaluation.store import Measured
+from gem_core.method.model_parts import BARE
 from gem_core.method.read_out import PLAIN, TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from mteb.abstasks.task_metadata import TaskMetadata
     from numpy.typing import NDArray
 
     from gem_core.evaluation.plan import PlannedTask
@@ -45,8 +49,13 @@ class Embedder(Protocol):
     read_out: str
     """How a text becomes a vector."""
 
-    def encode(self, texts: Sequence[str], *, batch_size: int, max_length: int) -> NDArray[np.float32]:
-        """Unit vectors ``[texts, dimension]``, in the order of the texts."""
+    def encode(
+        self, texts: Sequence[str], *, batch_size: int, max_length: int, template: str, refuse_blank: bool
+    ) -> NDArray[np.float32]:
+        """Unit vectors ``[texts, dimension]``, in the order of the texts, each wrapped in the template.
+
+        A text without a token is refused or gives zeros.
+        """
         ...
 
 
@@ -56,18 +65,26 @@ class TextVectors:
     def __init__(self, model: Embedder, read_out: str) -> None:
         self.model = model
         self.read_out = read_out
-        self._memo: dict[str, NDArray[np.float32]] = {}
+        self._memo: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._memo_bytes = 0
 
-    def of(self, texts: Sequence[str], *, batch_size: int, max_length: int) -> NDArray[np.float32]:
-        """Unit vectors ``[texts, dimension]``, in the order of the texts."""
-        known = {text: self._memo[text] for text in set(texts) & self._memo.keys()}
+    def of(
+        self, texts: Sequence[str], *, batch_size: int, max_length: int, template: str = BARE
+    ) -> NDArray[np.float32]:
+        """Unit vectors ``[texts, dimension]``, in the order of the texts; one without a token is zeros.
+
+        So is it in sentence-transformers; a blank item of a task is no reason to lose the others.
+        """
+        memo = self._memo.setdefault(template, {})
+        known = {text: memo[text] for text in set(texts) & memo.keys()}
         if fresh := [text for text in dict.fromkeys(texts) if text not in known]:
             self.model.read_out = self.read_out
-            vectors = self.model.encode(fresh, batch_size=batch_size, max_length=max_length)
+            vectors = self.model.encode(
+                fresh, batch_size=batch_size, max_length=max_length, template=template, refuse_blank=False
+            )
             known.update(zip(fresh, vectors, strict=True))
             if self._memo_bytes + vectors.nbytes <= MEMO_BYTES:
-                self._memo.update(zip(fresh, vectors, strict=True))
+                memo.update(zip(fresh, vectors, strict=True))
                 self._memo_bytes += vectors.nbytes
         return np.stack([known[text] for text in texts])
 
@@ -90,17 +107,30 @@ class MtebEncoder:
         self,
         inputs: Iterable[dict[str, Any]],
         *,
+        task_metadata: TaskMetadata,
+        prompt_type: PromptType | None = None,
         batch_size: int,
         max_length: int,
-        **_: Any,  # noqa: ANN401 - task metadata and prompt types, none of which move a GEM embedding
+        instruction: Mapping[str, str | None] | None = None,
+        **_: Any,  # noqa: ANN401 - what mteb tells besides, which moves no embedding
     ) -> NDArray[np.float32]:
-        """Unit vectors ``[texts, dimension]`` of mteb's batches of texts, in their order."""
+        """Unit vectors ``[texts, dimension]`` of mteb's batches of texts, in their order.
+
+        Args:
+            inputs: The batches.
+            task_metadata: Of the task that asks; its own instruction is in it.
+            prompt_type: Whether these are a retrieval task's queries or its documents.
+            batch_size: Texts a batch.
+            max_length: Tokens a text.
+            instruction: The plan's: a template, and the task's instruction if it is not mteb's own.
+        """
         texts = [text for batch in inputs for text in batch["text"]]
-        vectors = self._vectors.of(texts, batch_size=batch_size, max_length=max_length)
+        template = template_of(task_metadata, prompt_type, instruction)
+        vectors = self._vectors.of(texts, batch_size=batch_size, max_length=max_length, template=template)
         if self._parts == 1:
             return vectors
         own = np.split(vectors, self._parts, axis=1)[self._part]
-        unit: NDArray[np.float32] = own / np.linalg.norm(own, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = own / np.linalg.norm(own, axis=1, keepdims=True).clip(min=1e-12)
         return unit
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:  # noqa: ANN401 - mteb's Array: numpy or torch
@@ -110,6 +140,21 @@ class MtebEncoder:
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:  # noqa: ANN401
         """Cosine similarity pair by pair."""
         return pairwise_cos_sim(embeddings1, embeddings2)
+
+
+def template_of(
+    task: TaskMetadata, prompt_type: PromptType | None, instruction: Mapping[str, str | None] | None
+) -> str:
+    """What a task's texts are wrapped in: documents in nothing, all others in the plan's template."""
+    template = instruction and instruction["template"]
+    if instruction is None or not template or prompt_type is PromptType.document:
+        return BARE
+    if "{instruction}" not in template:
+        return template
+    own = instruction["instruction"] or (task.prompt.get("query") if isinstance(task.prompt, dict) else task.prompt)
+    if not own and not is_sandbox(task.name):
+        own = get_abstask_prompt(task.name)
+    return template.replace("{instruction}", own) if own else BARE
 
 
 @dataclass(frozen=True)
@@ -172,7 +217,7 @@ class EmbeddingSuite:
         for part in parts:
             if missing := unreachable(part.load_data):
                 return missing
-        options = {name: planned.settings[name] for name in ("batch_size", "max_length")}
+        options = {name: planned.settings[name] for name in ("batch_size", "max_length", "instruction")}
         with tempfile.TemporaryDirectory() as folder:
             result = mteb.evaluate(
                 self._encoders[read_out],

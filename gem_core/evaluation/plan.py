@@ -75,9 +75,13 @@ def plan(evaluation: Evaluation, home: Path | None = None, reader: str | None = 
     of_embedding = {
         "batch_size": embedding.batch_size,
         "max_length": embedding.max_length,
-        "instruction": None,
         "versions": _versions("mteb", "torch", "transformers"),
     }
+
+    def instructed(task: str) -> dict[str, Any]:
+        own = {"template": embedding.template, "instruction": embedding.instructions.get(task)}
+        return of_embedding | {"instruction": None if embedding.template == "{text}" else own}
+
     by_language = {"languages": sorted(embedding.languages)}
     of_language = {"batch_size": language.batch_size, "versions": _versions("lm-eval", "torch", "transformers")}
 
@@ -86,9 +90,9 @@ def plan(evaluation: Evaluation, home: Path | None = None, reader: str | None = 
         return PlannedTask(kind, task, {"kind": kind, "task": task, "world": world} | shared | settings, benchmark)
 
     return (
-        *(planned("embedding", task, of_embedding | by_language) for task in dict.fromkeys(embedding.tasks)),
+        *(planned("embedding", task, instructed(task) | by_language) for task in dict.fromkeys(embedding.tasks)),
         *(
-            planned("embedding", part.task, of_embedding | _parts(part), benchmark)
+            planned("embedding", part.task, instructed(part.task) | _parts(part), benchmark)
             for benchmark in dict.fromkeys(embedding.benchmarks)
             for part in benchmark_tasks(benchmark, home)
         ),

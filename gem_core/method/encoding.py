@@ -18,7 +18,7 @@ from gem_core.errors import GemError
 from gem_core.method.batches import padded
 from gem_core.method.network import causal_lm, hidden_states
 from gem_core.method.products import fast_products
-from gem_core.method.read_out import special_states, text_states, text_tokens, view_mask
+from gem_core.method.read_out import prompt_tokens, special_states, text_states, text_tokens, view_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +47,8 @@ def encode(
     max_length: int,
     normalize: bool,
     size: int | None,
+    template: str,
+    refuse_blank: bool,
     progress: Callable[[int, int], None] | None,
 ) -> npt.NDArray[np.float32]:
     """See :meth:`gem_core.method.model.GemModel.encode`."""
@@ -56,15 +58,19 @@ def encode(
     room = min(max_length, model.max_length) - len(special)
     if room < 1:
         raise GemError(f"max_length={max_length} leaves no room beside {len(special)} special tokens; raise it")
-    distinct = list(dict.fromkeys(texts))
-    rows = [row + special for row in text_tokens(model.tokenizer, distinct, room, blank=bool(special))]
-    if not all(rows):
+    distinct, prompt = list(dict.fromkeys(texts)), prompt_tokens(model.tokenizer, template)
+    wrapped = [template.replace("{text}", text) for text in distinct]
+    rows = [row + special for row in text_tokens(model.tokenizer, wrapped, room, blank=bool(special))]
+    if refuse_blank and not all(rows):
         raise GemError("a blank text has no token to read here (no special tokens, BOS or EOS); leave it out")
     width, done = min(size or model.dimension, model.dimension), 0
-    embeddings = np.empty((len(rows), width), dtype=np.float32)
-    for chosen in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(model.device.type)):
+    embeddings = np.zeros((len(rows), width), dtype=np.float32)
+    for cut in calls([len(row) for row in rows], batch_size, CALL_TOKENS.get(model.device.type)):
+        chosen = [i for i in cut if rows[i]]  # a text without a token stays zeros
+        if not chosen:
+            continue
         with fast_products(model.device, causal_lm(model.network).dtype):
-            read = _embed(model, [rows[i] for i in chosen], len(special))[:, :width]
+            read = _embed(model, [rows[i] for i in chosen], len(special), prompt)[:, :width]
         embeddings[chosen] = (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
         done += len(chosen)
         if progress is not None:
@@ -73,8 +79,8 @@ def encode(
     return embeddings[[place[text] for text in texts]]
 
 
-def _embed(model: ModelParts, rows: list[list[int]], count: int) -> Tensor:
-    """Embeddings [B, D] of rows that end in ``count`` special tokens."""
+def _embed(model: ModelParts, rows: list[list[int]], count: int, prompt: int) -> Tensor:
+    """Embeddings [B, D] of rows that begin with ``prompt`` tokens of a template and end in ``count`` special tokens."""
     ids, lengths = (torch.from_numpy(part).to(model.device) for part in padded(rows, filler=0))
     network, width = causal_lm(model.network), ids.shape[1]
     mask = view_mask(network.config, lengths, count, width, network.dtype, blind=model.blind)
@@ -82,7 +88,7 @@ def _embed(model: ModelParts, rows: list[list[int]], count: int) -> Tensor:
         states = hidden_states(model.network, ids, mask).float()
     if count:
         return special_states(states, lengths, count, model.pooling)
-    return text_states(states, lengths, model.read_out)
+    return text_states(states, lengths, model.read_out, prompt)
 
 
 def calls(lengths: Sequence[int], batch_size: int, call_tokens: int | None) -> list[list[int]]:

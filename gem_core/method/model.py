@@ -13,7 +13,7 @@ import torch
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.method import decompression, encoding, generation, model_folder
-from gem_core.method.model_parts import ModelParts
+from gem_core.method.model_parts import BARE, ModelParts
 from gem_core.method.network import causal_lm, load_network, load_tokenizer, with_adapter
 from gem_core.method.read_out import READ_OUTS
 from gem_core.method.special_tokens import add_special_tokens, first_rows, initialise_rows, special_token_ids
@@ -144,6 +144,8 @@ class GemModel(ModelParts):
         max_length: int = 512,
         normalize: bool = True,
         size: int | None = None,
+        template: str = BARE,
+        refuse_blank: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> npt.NDArray[np.float32]:
         """Embeddings [N, D] in the order of the texts.
@@ -158,14 +160,19 @@ class GemModel(ModelParts):
             max_length: Tokens a text, special tokens included.
             normalize: To length 1.
             size: Only the first so many numbers of each (Matryoshka), all when unset; cut before normalizing.
+            template: What each text is wrapped in; queries in ``model.query_template``. A base's mean leaves out what
+                stands before the text.
+            refuse_blank: Else a text without a token (blank, for a base without BOS and EOS) gives zeros, as in
+                sentence-transformers.
             progress: Called with texts done and all (distinct) texts.
 
         Raises:
-            GemError: No texts, or no room for a single token.
+            GemError: No texts, a blank one that is refused, or no room for a single token.
         """
         return encoding.encode(
-            self, texts, batch_size=batch_size, max_length=max_length, normalize=normalize, size=size, progress=progress
-        )
+            self, texts, batch_size=batch_size, max_length=max_length, normalize=normalize, size=size,
+            template=template, refuse_blank=refuse_blank, progress=progress,
+        )  # fmt: skip
 
     def read(self, text: str) -> Reading:
         """Read a text once, for its embedding and to go on from: :func:`gem_core.method.generation.read`."""

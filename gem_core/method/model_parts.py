@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gem_core.errors import GemError
 from gem_core.method.network import causal_lm
 from gem_core.method.read_out import PLAIN, TOGETHER
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from gem_core.method.model_folder import Description
     from gem_core.method.network import Network
+
+BARE = "{text}"
+"""The template of a text that is wrapped in nothing."""
 
 
 class ModelParts:
@@ -58,6 +62,15 @@ class ModelParts:
         return self.description is None or self.description.special_tokens.blind
 
     @property
+    def query_template(self) -> str:
+        """What queries are wrapped in: the template that the model's pairs were trained with; :data:`BARE` if none.
+
+        Raises:
+            GemError: It was trained with several.
+        """
+        return query_template(self.description)
+
+    @property
     def dimension(self) -> int:
         """Numbers of an embedding."""
         hidden = int(causal_lm(self.network).config.hidden_size)
@@ -79,3 +92,13 @@ class ModelParts:
     def device(self) -> torch.device:
         """Where the network lies."""
         return next(self.network.parameters()).device
+
+
+def query_template(description: Description | None) -> str:
+    """See :attr:`ModelParts.query_template`."""
+    recipe = (description.recipe if description is not None else None) or {}
+    sources = recipe.get("data", {}).get("sources", ())
+    found = dict.fromkeys(str(source.get("query_template", BARE)) for source in sources if source.get("pairs"))
+    if len(found) > 1:
+        raise GemError(f"the model was trained with several templates for queries ({', '.join(map(repr, found))})")
+    return next(iter(found), BARE)

@@ -39,6 +39,15 @@ def text_tokens(
     return [row or ([] if blank or begin is None else [begin]) for row in kept]
 
 
+def prompt_tokens(tokenizer: PreTrainedTokenizerBase, template: str) -> int:
+    """How many tokens stand before the text in a template (``Query: {text}``); none in the bare ``{text}``.
+
+    The last may join with the text's beginning, as a space does; it then counts as the text's.
+    """
+    before = template.partition("{text}")[0].rstrip()
+    return len(text_tokens(tokenizer, [before], len(before.encode()) + 8)[0]) if before else 0
+
+
 def view_mask(
     config: PreTrainedConfig,
     lengths: Tensor,
@@ -71,14 +80,16 @@ def special_states(states: Tensor, lengths: Tensor, count: int, pooling: str) ->
     return states[:, -1] if pooling == "last" else states.mean(dim=1)
 
 
-def text_states(states: Tensor, lengths: Tensor, read_out: str) -> Tensor:
-    """Embeddings from the text's own tokens, the whole row: their ``mean`` or their ``last``, [B, D].
+def text_states(states: Tensor, lengths: Tensor, read_out: str, prompt: int = 0) -> Tensor:
+    """Embeddings from the text's own tokens: their ``mean`` or their ``last``, [B, D].
 
-    ``mean+last`` is both in a row, [B, 2D].
+    ``mean+last`` is both in a row, [B, 2D]. The mean leaves out the first ``prompt`` tokens of each row, though never
+    its last one.
     """
     if read_out == TOGETHER:
-        return torch.cat([text_states(states, lengths, one) for one in PLAIN], dim=1)
+        return torch.cat([text_states(states, lengths, one, prompt) for one in PLAIN], dim=1)
     if read_out == "last":
         return states[torch.arange(len(lengths), device=lengths.device), lengths - 1]
-    own = torch.arange(states.shape[1], device=lengths.device) < lengths[:, None]
-    return (states * own[..., None]).sum(dim=1) / lengths[:, None]
+    position, first = torch.arange(states.shape[1], device=lengths.device), lengths.sub(1).clamp(max=prompt)
+    own = (position >= first[:, None]) & (position < lengths[:, None])
+    return (states * own[..., None]).sum(dim=1) / (lengths - first)[:, None]

@@ -26,6 +26,24 @@ class EmbeddingEvaluation(Section):
     """Texts a batch; recorded, since scores move with it."""
     max_length: PositiveInt = 512
     """Tokens a text; longer ones are cut."""
+    template: str = "{text}"
+    """What texts are wrapped in, but for the documents of retrieval tasks: ``Query: {text}``, or with the instruction
+    of the task ``Instruct: {instruction} Query: {text}``. A task without an instruction keeps its texts bare then."""
+    instructions: dict[str, str] = Field(default={})
+    """Instructions by task, in place of mteb's own (which are those of E5-mistral and LLM2Vec)."""
+
+    @model_validator(mode="after")
+    def _the_template_has_its_places(self) -> Self:
+        if "{text}" not in self.template:
+            raise ValueError("evaluation.embedding.template has no {text}, the place of the text")
+        if self.instructions and "{instruction}" not in self.template:
+            raise ValueError("evaluation.embedding.instructions need {instruction} in evaluation.embedding.template")
+        stray = [name for name in self.instructions if name not in self.tasks]
+        if stray and not self.benchmarks:
+            raise ValueError(
+                f"evaluation.embedding.instructions names {', '.join(stray)}, which tasks does not ask for"
+            )
+        return self
 
 
 class LanguageTask(Section):

@@ -16,6 +16,7 @@ from torch.nn import functional
 from gem_core.errors import GemError
 from gem_core.method.batches import padded
 from gem_core.method.encoding import CALL_TOKENS, calls
+from gem_core.method.model_parts import BARE
 from gem_core.method.network import causal_lm, hidden_states
 from gem_core.method.products import fast_products
 from gem_core.method.read_out import text_tokens
@@ -38,8 +39,16 @@ class HashedWords:
 
     read_out = "hashed"
 
-    def encode(self, texts: Sequence[str], *, batch_size: int = 64, max_length: int = 512) -> npt.NDArray[np.float32]:
-        """Unit vectors [N, 4096]; ``batch_size`` and ``max_length`` mean nothing here."""
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 64,
+        max_length: int = 512,
+        template: str = BARE,
+        refuse_blank: bool = False,
+    ) -> npt.NDArray[np.float32]:
+        """Unit vectors [N, 4096]; instructions are no words of a text, and the other options mean nothing here."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
         kinds = ({"analyzer": "word", "token_pattern": r"(?u)\b\w+\b"}, {"analyzer": "char_wb", "ngram_range": (4, 4)})
@@ -83,16 +92,29 @@ class TemplateEncoder:
         """For people: how states become a vector."""
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[str], *, batch_size: int = 64, max_length: int = 512) -> npt.NDArray[np.float32]:
-        """Unit vectors [N, D] in the order of the texts; a text is cut so that the whole template fits.
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 64,
+        max_length: int = 512,
+        template: str = BARE,
+        refuse_blank: bool = False,
+    ) -> npt.NDArray[np.float32]:
+        """Unit vectors [N, D] in the order of the texts; a text is cut so that the whole baseline template fits.
 
         Raises:
-            GemError: No room for a token of the text.
+            GemError: No room for a token of the text, or a text without one that is refused.
         """
-        rows = [self._row(text, max_length) for text in texts]
-        vectors = np.empty((len(rows), self._model.dimension), dtype=np.float32)
+        rows = [self._row(template.replace("{text}", text), max_length) for text in texts]
+        if refuse_blank and not all(row for row, _ in rows):
+            raise GemError("a blank text has no token to read here (no BOS or EOS); leave it out")
+        vectors = np.zeros((len(rows), self._model.dimension), dtype=np.float32)
         overhead = CALL_TOKENS.get(self._model.device.type)
-        for chosen in calls([len(row) for row, _ in rows], batch_size, overhead):
+        for cut in calls([len(row) for row, _ in rows], batch_size, overhead):
+            chosen = [i for i in cut if rows[i][0]]
+            if not chosen:
+                continue
             ids, lengths = padded([rows[i][0] for i in chosen], filler=0)
             with fast_products(self._model.device, causal_lm(self._model.network).dtype):
                 states = hidden_states(self._model.network, torch.from_numpy(ids).to(self._model.device)).float()

@@ -54,6 +54,20 @@ def test_one_special_token_needs_stock_modules_alone(saved, family, options, tmp
     assert suffixes(target) <= {".json", ".safetensors", ".md"}  # no code, no pickles
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_queries_keep_the_template_they_were_trained_with(bases, count, tmp_path, settings):
+    model = gem(bases("llama"), count=count)
+    source = {"pairs": True, "query_template": "Query: {text}"}
+    model.save(tmp_path / "model", recipe={"data": {"sources": [source]}})
+    export(tmp_path / "model", tmp_path / "out", "sentence-transformers", settings=settings)
+    loaded = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=count > 1)
+    ours = GemModel.load(tmp_path / "model", settings=settings)
+    queries = ours.encode(TEXTS, template=ours.query_template)
+    assert np.allclose(loaded.encode_query(TEXTS), queries, atol=1e-5)
+    assert np.allclose(loaded.encode_document(TEXTS), ours.encode(TEXTS), atol=1e-5)
+    assert not np.allclose(queries[:3], ours.encode(TEXTS)[:3], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("family", "pooling"), [("llama", "concat"), ("gpt2", "mean"), ("mistral", "mean"), ("gemma3", "mean")]
 )

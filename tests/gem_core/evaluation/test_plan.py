@@ -33,6 +33,7 @@ def test_every_requested_task_is_planned_once():
         ({"embedding": {"batch_size": 32}}, {"embedding"}),
         ({"embedding": {"max_length": 128}}, {"embedding"}),
         ({"embedding": {"languages": ["eng", "deu"]}}, {"embedding"}),
+        ({"embedding": {"template": "Query: {text}"}}, {"embedding"}),
         ({"language": {"fewshot": 5}}, {"language"}),
         ({"language": {"limit": 10}}, {"language"}),
         ({"language": {"batch_size": 8}}, {"language"}),
@@ -42,6 +43,26 @@ def test_every_requested_task_is_planned_once():
 def test_what_can_move_a_score_moves_its_digest_and_no_other(changes, moved):
     before, after = planned(), planned(**changes)
     assert {metric.partition(".")[0] for metric in before if before[metric] != after[metric]} == moved
+
+
+def test_an_instruction_belongs_to_its_task():
+    template = "Instruct: {instruction} Query: {text}"
+    before = planned(embedding={"template": template})
+    after = planned(embedding={"template": template, "instructions": {"STS12": "Find the same."}})
+    assert {metric for metric in before if before[metric] != after[metric]} == {"embedding.STS12"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"template": "Query:"}, "has no {text}"),
+        ({"instructions": {"STS12": "Find."}}, "need {instruction}"),
+        ({"template": "{instruction}: {text}", "instructions": {"STS21": "Find."}}, "STS21, which tasks does not ask"),
+    ],
+)
+def test_a_template_without_its_places_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        planned(embedding=changes)
 
 
 def test_another_library_is_another_measurement(monkeypatch):

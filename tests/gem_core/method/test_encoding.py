@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import gem
 
+from gem_core.errors import GemError
 from gem_core.method.encoding import calls, read_only_last
 from gem_core.method.model import GemModel
 from gem_core.method.network import causal_lm, hidden_states
@@ -79,3 +80,52 @@ def test_two_threads_read_one_model_at_their_own_places(bases):
     thread.join()
     with torch.inference_mode():
         assert torch.equal(inside, hidden_states(network, ids))
+
+
+def test_a_text_without_a_token_is_refused_or_gives_zeros(bases, settings):
+    model = GemModel.load(bases("llama").folder, settings=settings)
+    model.tokenizer.bos_token = model.tokenizer.eos_token = None
+    with pytest.raises(GemError, match="a blank text has no token"):
+        model.encode(["one", ""])
+    for read_out in (*PLAIN, TOGETHER):
+        model.read_out = read_out
+        found = model.encode(["", "one", ""], refuse_blank=False)
+        assert not found[[0, 2]].any()
+        np.testing.assert_array_equal(found[1], model.encode(["one"])[0])
+        assert not model.encode([""], refuse_blank=False).any()
+
+
+@pytest.mark.parametrize("begin", [True, False])
+def test_a_base_reads_the_text_and_not_its_instruction(bases, settings, begin):
+    model = GemModel.load(bases("llama", begin=begin).folder, settings=settings, read_out="mean")
+    text, template = "the old fox", "Find what it is: {text}"
+    ids = torch.tensor([model.tokenizer(template.replace("{text}", text))["input_ids"]])
+    before = len(model.tokenizer("Find what it is:")["input_ids"])
+    assert 0 < before < ids.shape[1]
+    with torch.inference_mode():
+        states = hidden_states(model.network, ids)[0].numpy()
+    for read_out, expected in (("mean", states[before:].mean(axis=0)), ("last", states[-1])):
+        model.read_out = read_out
+        found = model.encode([text], normalize=False, template=template)[0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    model.read_out = "mean"
+    assert np.isfinite(model.encode([""], template=template)).all()  # of a blank text the instruction's last token
+
+
+def test_special_tokens_read_the_instruction_too(bases):
+    model = gem(bases("llama"), count=2)
+    wrapped = model.encode(["Query: a fox", "Query: an owl"])
+    np.testing.assert_allclose(model.encode(["a fox", "an owl"], template="Query: {text}"), wrapped, atol=1e-6)
+
+
+def test_a_model_knows_the_template_its_queries_were_trained_with(bases, tmp_path, settings):
+    def trained(*sources):
+        gem(bases("llama")).save(tmp_path / "model", recipe={"data": {"sources": list(sources)}})
+        return GemModel.load(tmp_path / "model", settings=settings)
+
+    pairs = {"pairs": True, "query_template": "Query: {text}"}
+    assert trained({"pairs": False, "query_template": "{text}"}, pairs, pairs).query_template == "Query: {text}"
+    assert trained({"pairs": False, "query_template": "{text}"}).query_template == "{text}"
+    assert gem(bases("llama")).query_template == "{text}"
+    with pytest.raises(GemError, match="several templates for queries"):
+        _ = trained(pairs, pairs | {"query_template": "Claim: {text}"}).query_template
