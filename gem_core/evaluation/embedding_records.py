@@ -10,8 +10,9 @@ kind                prediction                            contribution
 =================== ===================================== ==================================================
 classification      label by each of ten classifiers      share of them that are right
 retrieval           ten best documents                    the query's nDCG@10
-clustering          cluster of each text, by repetition   the repetition's V-measure
-pairs, similarity   cosine                                none: a correlation or a precision is no mean
+clustering          cluster of each text, by repetition   the repetition's V-measure (gold: its texts and their labels)
+similarity          cosine                                none: a correlation is no mean
+pairs               five similarities, more being closer  none: neither is an average precision
 =================== ===================================== ==================================================
 """
 
@@ -31,13 +32,26 @@ from mteb.abstasks import (
     AbsTaskSTS,
 )
 
+from gem_core.evaluation.clustering_draws import agrees, draws
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mteb.abstasks import AbsTask
 
+    from gem_core.evaluation.clustering_draws import Draw
+
 RANKS = 10
 """Documents kept of a ranking: what nDCG@10 looks at."""
+
+SIMILARITIES = {
+    "similarity_scores": 1,
+    "cosine_scores": 1,
+    "manhattan_distances": -1,
+    "euclidean_distances": -1,
+    "dot_scores": 1,
+}
+"""What mteb ranks pairs by, and the sign that makes more of it closer: its ``max_ap`` is that of the best."""
 
 SCHEMA = pa.schema(
     {name: pa.string() for name in ("task", "subset", "split", "item", "prediction", "gold")}
@@ -74,22 +88,41 @@ def records(task: AbsTask, predictions: dict[str, Any], scores: Mapping[str, Any
         for split, predicted in splits.items()
     }
     rows = []
+    drawn = {}
+    if isinstance(task, AbsTaskClustering):
+        every = [(subset, split) for split in task.eval_splits for subset in task.hf_subsets]
+        drawn = draws(task, {part: _data(task, *part) for part in every})
     for (subset, split), predicted in found.items():
-        data = task.dataset[subset][split] if subset in task.dataset else task.dataset[split]
+        data = _data(task, subset, split)
         scored = next(one for one in scores[split] if one["hf_subset"] == subset)
         where = {"task": leaf(task.metadata.name, subset, split, len(found)), "subset": subset, "split": split}
-        for one in _items(task, predicted, data, scored):
+        for one in _items(task, predicted, data, scored, drawn.get((subset, split), {})):
             written = {"prediction": json.dumps(one.prediction), "gold": json.dumps(one.gold)}
             rows.append(where | written | {"item": one.item, "contribution": one.contribution})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _items(task: AbsTask, predicted: Any, data: Any, scored: dict[str, Any]) -> Iterator[Item]:  # noqa: ANN401
+def _data(task: AbsTask, subset: str, split: str) -> Any:  # noqa: ANN401 - a data set of the datasets library
+    return task.dataset[subset][split] if subset in task.dataset else task.dataset[split]
+
+
+def _items(
+    task: AbsTask,
+    predicted: Any,  # noqa: ANN401
+    data: Any,  # noqa: ANN401
+    scored: dict[str, Any],
+    drawn: dict[str, list[Draw]],
+) -> Iterator[Item]:
     """The items of one subset and split, by the kind of task."""
     if isinstance(task, AbsTaskClassification):
         yield from _classified(predicted, _column(data, task.label_column_name))
-    elif isinstance(task, AbsTaskSTS | AbsTaskPairClassification):
-        gold = _column(data, "score" if isinstance(task, AbsTaskSTS) else task.label_column_name)
+    elif isinstance(task, AbsTaskPairClassification):
+        gold = _column(data, task.label_column_name)
+        each = zip(*([sign * one for one in predicted[name]] for name, sign in SIMILARITIES.items()), strict=True)
+        for index, similarities in enumerate(each):
+            yield Item(str(index), similarities, int(gold[index]) if index < len(gold) else None, None)
+    elif isinstance(task, AbsTaskSTS):
+        gold = _column(data, "score")
         for index, similarity in enumerate(predicted["cosine_scores"]):
             yield Item(str(index), similarity, gold[index] if index < len(gold) else None, None)
     elif isinstance(task, AbsTaskRetrieval):
@@ -107,8 +140,11 @@ def _items(task: AbsTask, predicted: Any, data: Any, scored: dict[str, Any]) -> 
     elif isinstance(task, AbsTaskClustering):
         for level, repetitions in predicted.items():
             measures = scored.get("v_measures", {}).get(level, [])
-            for index, clusters in enumerate(repetitions):  # which texts a repetition drew, mteb does not tell
-                yield Item(f"{level}/{index}", clusters, None, measures[index] if index < len(measures) else None)
+            for index, clusters in enumerate(repetitions):
+                measure = measures[index] if index < len(measures) else None
+                of_level = drawn.get(level, [])
+                draw = of_level[index] if index < len(of_level) and agrees(of_level[index], clusters, measure) else None
+                yield Item(f"{level}/{index}", clusters, draw._asdict() if draw else None, measure)
 
 
 def _classified(predicted: list[list[Any]], gold: list[Any]) -> Iterator[Item]:

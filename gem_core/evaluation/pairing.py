@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gem_core.evaluation.scores import Scores, TaskScore
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Records = Callable[["TaskScore"], Mapping[str, Mapping[str, float]] | None]
 """Points of each item by leaf task and item id (:meth:`ScoreStore.items`), or None where there are none."""
-Predictions = Callable[["TaskScore"], Mapping[str, tuple[float, float]] | None]
+Predictions = Callable[["TaskScore"], Mapping[str, tuple[Any, Any]] | None]
 """Prediction and gold of each item by its id (:meth:`ScoreStore.predictions`), for scores that are no mean of items."""
 
 ADDS_UP = 0.01
@@ -157,26 +157,54 @@ def _whole(score: TaskScore, items: Mapping[str, float] | None) -> Mapping[str, 
 def _statistic(
     ours: TaskScore, theirs: TaskScore | None, predictions: Predictions | None, weight: float
 ) -> PairedItems:
-    """Predictions and golds, for a score that is a correlation."""
+    """Predictions and golds, for a score that is no mean over items."""
     import numpy as np
 
     from gem_core.evaluation.significance import PairedItems
     from gem_core.evaluation.statistics import pearson, spearman
 
-    statistic = {"cosine_spearman": spearman, "cosine_pearson": pearson}.get(ours.metric)
     our, their = ((predictions(score) if predictions and score else None) for score in (ours, theirs))
-    if statistic is None or not our or not their:
+    if not our or not their:
         raise Unpaired(f"there are no per-item records of {ours.task} from which its score could be had again")
     if our.keys() != their.keys() or any(our[item][1] != their[item][1] for item in our):
         raise Unpaired(f"the items of {ours.task} are not the same")
+    statistic = {"cosine_spearman": spearman, "cosine_pearson": pearson}.get(ours.metric)
+    if statistic is None:
+        return _counted(ours, theirs, our, {item: their[item] for item in our}, weight)
     one, two, gold = (
         np.array(column) for column in zip(*((our[item][0], their[item][0], our[item][1]) for item in our), strict=True)
     )
     for score, predicted in ((ours, one), (theirs, two)):
-        again = float(statistic(predicted[None], gold[None])[0])
-        if score is not None and not abs(again - score.value) <= ADDS_UP:
-            raise Unpaired(f"the records of {score.task} give {again:.2f}, its score is {score.value:.2f}")
+        _adds_up(score, float(statistic(predicted[None], gold[None])[0]))
     return PairedItems(weight=weight, statistic=statistic, ours=one, theirs=two, gold=gold)
+
+
+def _counted(
+    ours: TaskScore,
+    theirs: TaskScore | None,
+    our: Mapping[str, tuple[Any, Any]],
+    their: Mapping[str, tuple[Any, Any]],
+    weight: float,
+) -> PairedItems:
+    """Average precisions and V-measures, which follow from how often each item is drawn."""
+    import numpy as np
+
+    from gem_core.evaluation.counted_statistics import of_records
+    from gem_core.evaluation.significance import PairedItems
+
+    one, two = (of_records(ours.metric, records) for records in (our, their))
+    if one is None or two is None or one[0] != two[0]:
+        raise Unpaired(f"there are no per-item records of {ours.task} from which its score could be had again")
+    items = one[0]
+    for score, value in ((ours, one[1]), (theirs, two[1])):
+        _adds_up(score, float(value(np.ones((1, items)))[0]))
+    return PairedItems(weight=weight, items=items, counted=lambda counts: one[1](counts) - two[1](counts))
+
+
+def _adds_up(score: TaskScore | None, again: float) -> None:
+    """Refuse records that are not those of their score."""
+    if score is not None and not abs(again - score.value) <= ADDS_UP:
+        raise Unpaired(f"the records of {score.task} give {again:.2f}, its score is {score.value:.2f}")
 
 
 def _parts(scores: Scores, metric: str) -> list[TaskScore]:

@@ -19,12 +19,15 @@ from gem_core.evaluation.statistics import (
     expanded_bound,
     expanded_p_value,
     hierarchical_bootstrap,
+    resampled_counts,
     resampled_means,
     resampled_statistic,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gem_core.evaluation.counted_statistics import Counted
 
 WHOLE = 100.0
 """Points that one question is worth: the largest difference that two answers to it can make."""
@@ -70,8 +73,8 @@ class Evidence:
 class PairedItems:
     """One task (or one subject of a group) as two models answered it, item by item in the same order.
 
-    Either `differences` of contributions in points, where the score is their mean, or the predictions of both with the
-    gold and the statistic that the score is.
+    Either `differences` of contributions in points, where the score is their mean; or the predictions of both with the
+    gold and the statistic that the score is; or the difference as a function of how often each item is drawn.
     """
 
     weight: float
@@ -81,8 +84,13 @@ class PairedItems:
     ours: Floats | None = None
     theirs: Floats | None = None
     gold: Floats | None = None
+    counted: Counted | None = None
+    items: int = 0
+    """With `counted`: how many there are."""
 
     def __len__(self) -> int:
+        if self.counted is not None:
+            return self.items
         values = self.differences if self.differences is not None else self.gold
         return 0 if values is None else len(values)
 
@@ -90,6 +98,8 @@ class PairedItems:
         """The bootstrap distribution of this task's difference."""
         if self.differences is not None:
             return resampled_means(self.differences, resamples=RESAMPLES, rng=rng)
+        if self.counted is not None:
+            return resampled_counts(self.counted, self.items, resamples=RESAMPLES, rng=rng)
         if self.statistic is None or self.ours is None or self.theirs is None or self.gold is None:
             raise ValueError("paired items need differences, or a statistic with both predictions and the gold")
         return resampled_statistic(self.statistic, self.ours, self.theirs, self.gold, resamples=RESAMPLES, rng=rng)

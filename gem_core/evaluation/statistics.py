@@ -100,6 +100,33 @@ def resampled_statistic(
     return drawn[np.isfinite(drawn)]
 
 
+def resampled_counts(
+    difference: Callable[[Floats], Floats], items: int, *, resamples: int, rng: np.random.Generator
+) -> Floats:
+    """Differences of a statistic that is a function of how often each item was drawn, about their own estimate.
+
+    Texts that are drawn twice make any clustering look better, a bad one most of all: V-measures of resamples are too
+    high, and their differences too small. So the resamples tell the spread, and the items themselves where it lies.
+
+    Args:
+        difference: Counts ``[resamples, items]`` to ``[resamples]`` points.
+        items: How many there are.
+        resamples: How many resamples.
+        rng: Draws the items.
+
+    Returns:
+        Candidate minus reference in points, ``[resamples]``, without the resamples that have none.
+    """
+    parts = []
+    for count in _batches(resamples):
+        rows = rng.integers(0, items, (count, items)) + items * np.arange(count)[:, None]
+        parts.append(difference(np.bincount(rows.ravel(), minlength=count * items).reshape(count, items).astype(float)))
+    drawn = np.concatenate(parts)
+    drawn = drawn[np.isfinite(drawn)]
+    estimate = difference(np.ones((1, items)))[0]
+    return drawn + (estimate - drawn.mean()) if len(drawn) else drawn
+
+
 def spearman(predictions: Floats, gold: Floats) -> Floats:
     """Spearman's rank correlation in points, row by row: ``[resamples, items]`` twice to ``[resamples]``.
 

@@ -124,9 +124,13 @@ class ScoreStore:
             return {score.task: items[score.task]}
         return items
 
-    def predictions(self, score: TaskScore) -> dict[str, tuple[float, float]] | None:
-        """Similarity and gold of each pair of `score`, by its item id; None where the records hold no pairs."""
-        if score.records is None or score.kind != "embedding":
+    def predictions(self, score: TaskScore) -> dict[str, tuple[Any, Any]] | None:
+        """Prediction and gold of each item of `score`, by its id, as they were recorded; None where none are kept.
+
+        For scores that are no mean over items: a similarity and a number, several similarities and 0 or 1, clusters
+        and labels.
+        """
+        if score.records is None or score.kind != "embedding" or score.metric in MEANS:
             return None
         from pyarrow import compute
 
@@ -134,13 +138,8 @@ class ScoreStore:
         if table is None:
             return None
         table = table.filter(compute.equal(table["task"], score.task))
-        pairs = {}
-        for item, *written in zip(*(table[name].to_pylist() for name in table.column_names[1:]), strict=True):
-            prediction, gold = map(json.loads, written)
-            if not isinstance(prediction, int | float) or not isinstance(gold, int | float):
-                return None
-            pairs[item] = (float(prediction), float(gold))
-        return pairs or None
+        rows = zip(*(table[name].to_pylist() for name in table.column_names[1:]), strict=True)
+        return {item: (json.loads(prediction), json.loads(gold)) for item, prediction, gold in rows} or None
 
     def _records(self, path: str, columns: list[str]) -> "pa.Table | None":
         """Some columns of a table of records; None, and a line in the log, where they cannot be read."""

@@ -15,9 +15,9 @@ SHORT = (
     "training.batch_size=32",
     "training.checkpoint_every=10",
     "objective.contrastive_start=10",
-    "gates.0.at_least=-100",
-    "gates.1.at_least=-100",
-    "gates.3.at_least=0",
+    "gates.0.test=estimate",
+    *(f"gates.{number}.at_least=-100" for number in range(4)),
+    "gates.5.at_least=0",
 )
 """The sandbox recipe, cut down: a real training that learns little, and gates that let it pass."""
 

@@ -29,9 +29,14 @@ def test_a_recipe_is_named_as_its_file_and_says_what_it_is_for(name: str) -> Non
 def test_every_recipe_measures_both_sides_and_gates_both(recipe: Recipe) -> None:
     assert recipe.evaluation.embedding.tasks
     assert recipe.evaluation.language.tasks
-    against_base = {gate.metric: gate.at_least for gate in recipe.gates if gate.against == "base"}
-    assert against_base["embedding"] > 0
-    assert -1 <= against_base["language"] <= 0
+    against_base = [gate for gate in recipe.gates if gate.against == "base"]
+    assert all(gate.test != "estimate" for gate in against_base), "what has to be shown is not left to luck"
+    (gain,) = (gate for gate in against_base if gate.metric == "embedding" and not gate.each)
+    assert gain.test == "superiority"
+    assert gain.at_least > 0
+    (loss,) = (gate for gate in against_base if gate.metric == "language")
+    assert loss.test == "non-inferiority"
+    assert -2 < loss.at_least < 0, "to be shown on hundreds of questions: a measured loss of about one at most"
     assert any(gate.against == "champion" for gate in recipe.gates)
 
 

@@ -7,6 +7,7 @@ import pytest
 from mteb.mocks import mock_tasks
 from mteb.mocks.mock_tasks import clustering
 
+from gem_core.evaluation.counted_statistics import of_records
 from gem_core.evaluation.mteb import EmbeddingSuite, EmbeddingTasks
 from gem_core.evaluation.plan import PlannedTask
 from gem_core.evaluation.store import ScoreStore
@@ -62,6 +63,10 @@ def test_subsets_are_kept_apart_and_records_give_their_score(model, tmp_path, ki
         if items:
             of_leaf = next(iter(items.values())) if leaf is whole else items[leaf.task]
             assert np.mean(list(of_leaf.values())) == pytest.approx(leaf.value, abs=1e-2)
+    for leaf in leaves or [whole]:
+        if leaf.metric in ("max_ap", "v_measure"):
+            number, value = of_records(leaf.metric, store.predictions(leaf))
+            assert value(np.ones((1, number)))[0] == pytest.approx(leaf.value, abs=1e-6)
     if measured.records is not None:
         for row in measured.records.to_pylist():
             json.loads(row["prediction"])

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from scipy.stats import spearmanr
 
 from gem_core.errors import GemError
+from gem_core.evaluation.counted_statistics import of_records
 from gem_core.evaluation.run import cached, evaluate
 from gem_core.evaluation.store import ScoreStore
 from gem_core.identity import content_digest
@@ -78,6 +79,10 @@ def test_records_hold_what_the_score_was_computed_from(sandbox, evaluation, shar
 
     assert len(table(store, by_task["SandboxRetrieval"])) == by_task["SandboxRetrieval"].items == 8
     assert {row["gold"] for row in table(store, by_task["SandboxPairClassification"])} == {"0", "1"}
+    for task in ("SandboxPairClassification", "SandboxClustering"):
+        items, value = of_records(by_task[task].metric, store.predictions(by_task[task]))
+        assert items == by_task[task].items
+        assert value(np.ones((1, items)))[0] == pytest.approx(by_task[task].value, abs=1e-6), "mteb's own number"
 
 
 def test_the_score_is_that_of_the_embeddings(sandbox, gem_folder, settings):
