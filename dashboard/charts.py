@@ -77,7 +77,8 @@ def difference_chart(differences: pd.DataFrame, first: str, second: str) -> alt.
         first: what the reader calls the first model.
         second: and the second.
     """
-    task = alt.Y("task:N", title=None, sort=None, axis=alt.Axis(labelLimit=260, grid=True, ticks=False, domain=False))
+    order = differences["task"].tolist()  # the layers hold different rows: without it theirs would come first
+    task = alt.Y("task:N", title=None, sort=order, axis=alt.Axis(labelLimit=260, grid=True, ticks=False, domain=False))
     colour = alt.Color(
         "verdict:N",
         title=None,

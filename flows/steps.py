@@ -7,7 +7,7 @@ people and is not tried again. Registering and promoting are idempotent, so a cr
 import getpass
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from gem_core.judging import gates, more_items
 from gem_core.judging.gates import GateReport
 from gem_core.model_card import model_card
 from gem_core.recipe import Evaluation, Recipe
+from gem_core.records.mlflow_connection import UnavailableError
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import RUN_KEY, Tracking
 from gem_core.records.versions import Version
@@ -96,16 +97,15 @@ def start_record(run: Run) -> str:
 
 @contextmanager
 def closing_record(run: Run, mlflow_run: str) -> Iterator[None]:
-    """Close the MLflow run by how the work inside ended."""
-    status = "FAILED"
+    """Close the MLflow run by how the work inside ended; why it failed is said also where MLflow is down."""
+    tracking = Tracking(run.settings.mlflow_uri)
     try:
         yield
-        status = "FINISHED"
-    except STOPPED:
-        status = "KILLED"
+    except BaseException as error:
+        with suppress(UnavailableError):
+            tracking.finish(mlflow_run, "KILLED" if isinstance(error, STOPPED) else "FAILED")
         raise
-    finally:
-        Tracking(run.settings.mlflow_uri).finish(mlflow_run, status)
+    patient(tracking.finish)(mlflow_run, "FINISHED")
 
 
 @repeatable
@@ -197,6 +197,7 @@ def find_champion(run: Run) -> Version | None:
     return Registry(run.settings).champion(run.recipe.name)
 
 
+@patient
 def files(run: Run, version: Version) -> Path:
     """Where a version's files are on this machine."""
     return Registry(run.settings).download(version.name, version.version)

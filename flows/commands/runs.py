@@ -39,7 +39,7 @@ def demo() -> None:
 
     Builds the sandbox (a small made-up world, its text, a small base model, benchmarks over it), fine-tunes the base by
     GEM on two Ray workers under a Prefect flow, scores both, judges, registers and promotes. Each further demo trains a
-    new challenger (another seed) against the reigning champion.
+    new candidate (another seed) against the reigning champion.
     """
     from gem_core.records.registry import Registry
 
