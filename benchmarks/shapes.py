@@ -47,9 +47,8 @@ def random_base(shape: str, folder: Path) -> ResolvedModel:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from gem_core.recipe import BaseModelSource
-    from gem_core.settings import Settings
-    from gem_core.sources.models import resolve
+    from gem_core.identity import content_digest
+    from gem_core.sources.models import ResolvedModel
 
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(**SHAPES[shape])).save_pretrained(folder)
@@ -57,7 +56,8 @@ def random_base(shape: str, folder: Path) -> ResolvedModel:
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))  # noqa: S106 - no secret
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w1", eos_token="w1").save_pretrained(folder)  # noqa: S106
-    return resolve(BaseModelSource(source=str(folder)), Settings())
+    digest = content_digest(folder)
+    return ResolvedModel(str(folder), digest, folder, digest, None)
 
 
 def random_rows(shape: str, count: int, shortest: int, longest: int) -> list[list[int]]:

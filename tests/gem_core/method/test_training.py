@@ -214,6 +214,8 @@ def test_a_loss_that_is_not_finite_names_the_step_and_writes_nothing_after(bases
     assert f"at step {len(reports.all) + 1} " in message
     assert len(reports.all) >= 1
     assert len(list((tmp_path / "kept").iterdir())) == len(reports.all)
+    last = load_file(tmp_path / "kept" / str(len(reports.all)) / "trainable.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in last.values())
     assert not (tmp_path / "model").exists()
 
 
@@ -311,6 +313,19 @@ def test_every_way_trains(bases, family, changes, tmp_path, settings):
         plain = GemModel.load(base.folder, settings=settings).causal_lm()
         with torch.no_grad():
             assert torch.equal(model.causal_lm()(ids).logits, plain(ids).logits)
+
+
+@pytest.mark.parametrize(
+    ("contrastive", "ends"),
+    [({"learn_scale": False}, lambda scale: scale == pytest.approx(20)), ({}, lambda scale: abs(scale - 20) > 1e-3),
+     ({"max_scale": 20.0, "scale": 30.0}, lambda scale: 19 < scale <= 20.001)],
+    ids=["fixed", "learnt", "clamped"],
+)  # fmt: skip
+def test_the_scale_is_learnt_unless_it_is_fixed(bases, contrastive, ends, tmp_path):
+    base = bases("llama")
+    chosen = recipe(training__steps=3, objective__contrastive_start=0, objective__contrastive=contrastive)
+    result = train(chosen, base, rows_for(base, tmp_path / "data"), report=lambda _: None, output=tmp_path / "model")
+    assert ends(result.final["logit_scale"])
 
 
 def test_pairs_are_learnt_from(bases, tmp_path):
