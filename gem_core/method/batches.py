@@ -45,8 +45,6 @@ class Batch:
     positives), n..2n-1; then the hard negatives there are, m in all."""
     same: npt.NDArray[np.bool_]
     """[n, n + m]: where a second text is the same tokens as one of the row's own two, so that it is no negative."""
-    texts: tuple[Tokens, ...]
-    """What each view was made of: nothing dropped, no special tokens."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ class Planner:
 
     def _views(
         self, rows: list[list[Tokens]], generator: np.random.Generator
-    ) -> tuple[tuple[TokenSequence, ...], npt.NDArray[np.bool_], tuple[Tokens, ...]]:
+    ) -> tuple[tuple[TokenSequence, ...], npt.NDArray[np.bool_]]:
         """Two views of every row: of its one text with dropout, or its anchor and its positive as they are."""
         contrastive = self.objective.contrastive
         rates = (contrastive.dropout if contrastive.views == "both" else 0.0, contrastive.dropout)
@@ -160,7 +158,7 @@ class Planner:
         own = second[: len(rows)]
         same = (anchor[:, None] == second) | (own[:, None] == second)
         same[:, : len(rows)] |= (anchor[:, None] == anchor) | (own[:, None] == anchor)
-        return views, same, tuple(text for text, _ in texts)
+        return views, same
 
     def _view(self, text: Tokens, rate: float, number: int, generator: np.random.Generator) -> TokenSequence:
         """A text with its special tokens, a share of it dropped."""

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from gem_core.method import data_parallel, frozen_prefix, gradient_cache
 from gem_core.method.attention_mask import for_network, visible
-from gem_core.method.bag_of_words import bag_of_words_loss, bags
 from gem_core.method.batches import length_buckets, padded, share
 from gem_core.method.network import adapter_off, causal_lm, hidden_states, output_layer
 from gem_core.method.objectives import contrastive_loss, divergence, next_token_loss
@@ -46,7 +45,6 @@ class Losses:
     next_token: float = 0.0
     contrastive: float = 0.0
     divergence: float = 0.0
-    bag_of_words: float = 0.0
     tokens: int = 0
     """Read by the network, pads not counted."""
 
@@ -76,13 +74,7 @@ class StepRunner:
     """
 
     def __init__(
-        self,
-        model: GemModel,
-        objective: Objective,
-        training: Training,
-        log_scale: Tensor,
-        autocast: torch.dtype | None,
-        word_vectors: Tensor | None = None,
+        self, model: GemModel, objective: Objective, training: Training, log_scale: Tensor, autocast: torch.dtype | None
     ) -> None:
         self._model = model
         self._objective = objective
@@ -90,7 +82,6 @@ class StepRunner:
         self._network = model.network
         self._log_scale = log_scale
         self._autocast = autocast
-        self._word_vectors = word_vectors
         self._rank, self._world = data_parallel.rank(), data_parallel.world()
 
     def run(self, batch: Batch, weights: Weights) -> Losses:
@@ -163,22 +154,14 @@ class StepRunner:
         def loss(own: Tensor) -> Tensor:
             whole = data_parallel.gather_rows(own, indices, counts)
             first, second = whole.split([len(same), len(whole) - len(same)])
-            found = contrastive_loss(first, second, scale, same, settings.dimensions)
-            losses.contrastive += found.item() if self._rank == 0 else 0.0
-            if self._word_vectors is not None and len(own):
-                targets = bags([batch.texts[index] for index in indices], self._word_vectors)
-                states = own.unflatten(1, (-1, targets.shape[1])).mean(dim=1)  # concatenated states: their mean
-                words = bag_of_words_loss(states, targets) / len(batch.views)
-                losses.bag_of_words += words.item()
-                found = found + settings.bag_of_words * words
-            return weight * found
+            return weight * contrastive_loss(first, second, scale, same, self._objective.contrastive.dimensions)
 
-        settings = self._objective.contrastive
         k, pooling = self._model.k, self._model.pooling
         if calls:
-            gradient_cache.backward(calls, embed, loss, cached=self._rows_at_once is not None)
+            value = gradient_cache.backward(calls, embed, loss, cached=self._rows_at_once is not None)
         else:  # a worker may have no view of a tiny batch; it still takes part in the gathering
-            loss(self._log_scale.new_zeros(0, self._model.dimension))
+            value = loss(self._log_scale.new_zeros(0, self._model.dimension)).item()
+        losses.contrastive += value / weight if self._rank == 0 else 0.0
         losses.tokens += sum(int(call.lengths.sum()) for call in calls)
 
     def _special(self, call: Call) -> tuple[Call, Tensor]:

@@ -21,7 +21,6 @@ from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.method import checkpoints, data_parallel
 from gem_core.method.attention_mask import check_backend, for_network
-from gem_core.method.bag_of_words import word_vectors
 from gem_core.method.batches import Planner
 from gem_core.method.model import GemModel
 from gem_core.method.network import causal_lm, check_output_layer, checkpoint_activations, hidden_states
@@ -143,16 +142,8 @@ class _Trainer:
             self._trained["log_scale"] = self._log_scale
         self._optimizer = _optimizer(self._trained, settings.weight_decay)
         self._planner = _planner(recipe, rows, self.model)
-        self._runner = StepRunner(
-            self.model, recipe.objective, settings, self._log_scale, autocast, self._word_vectors(rows)
-        )
+        self._runner = StepRunner(self.model, recipe.objective, settings, self._log_scale, autocast)
         self._self_test(autocast)
-
-    def _word_vectors(self, rows: Rows) -> torch.Tensor | None:
-        if self._recipe.objective.contrastive.bag_of_words == 0:
-            return None
-        embeddings = causal_lm(self.model.network).get_input_embeddings().weight
-        return word_vectors(embeddings, torch.from_numpy(rows.frequencies(len(embeddings))).to(embeddings.device))
 
     def _self_test(self, autocast: torch.dtype | None) -> None:
         network, device, dtype = self.model.network, self.model.device, autocast or torch.float32
@@ -186,14 +177,13 @@ class _Trainer:
         weights = Weights(1 - share, share, recipe.objective.keep_language)
         part = self._runner.run(self._planner.batch(step), weights)
         parameters = list(self._trained.values())
-        values = [part.next_token, part.contrastive, part.divergence, part.bag_of_words, float(part.tokens)]
+        values = [part.next_token, part.contrastive, part.divergence, float(part.tokens)]
         sums = data_parallel.sum_gradients(parameters, torch.tensor(values, device=self._log_scale.device)).tolist()
         norm = float(nn.utils.clip_grad_norm_(parameters, recipe.training.max_gradient_norm))
-        whole = Losses(sums[0], sums[1], sums[2], sums[3], round(sums[4]))
-        bag_of_words = recipe.objective.contrastive.bag_of_words
+        whole = Losses(sums[0], sums[1], sums[2], round(sums[3]))
         loss = (
             weights.next_token * whole.next_token
-            + weights.contrastive * (whole.contrastive + bag_of_words * whole.bag_of_words)
+            + weights.contrastive * whole.contrastive
             + weights.divergence * whole.divergence
         )
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -220,8 +210,6 @@ class _Trainer:
             metrics["next_token_loss"] = whole.next_token
         if weights.contrastive > 0:
             metrics["contrastive_loss"] = whole.contrastive
-        if weights.contrastive > 0 and bag_of_words > 0:
-            metrics["bag_of_words_loss"] = whole.bag_of_words
         if weights.divergence > 0:
             metrics["language_divergence"] = whole.divergence
         return metrics

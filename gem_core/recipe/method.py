@@ -105,9 +105,6 @@ class Contrastive(Section):
     """Learn the logit scale."""
     dimensions: tuple[PositiveInt, ...] = ()
     """Matryoshka: the loss is also taken of the first so many numbers of an embedding, and averaged over all sizes."""
-    bag_of_words: float = Field(default=0.0, ge=0.0)
-    """Ours: weight, beside the contrastive loss, of the cosine distance from a view's special tokens to the words of
-    its whole text, dropped ones too: it teaches a weak base to carry words (docs/method.md)."""
 
 
 class Objective(Section):

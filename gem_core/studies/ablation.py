@@ -80,7 +80,6 @@ GRIDS: dict[str, tuple[Variant, ...]] = {
         Variant(name="next-token only", overrides=NO_CONTRAST),
         Variant(name="contrastive only", overrides=NO_NEXT_TOKEN),
     ),
-    "words": (Variant(name="without the bag of words", overrides=("objective.contrastive.bag_of_words=0",)),),
     "blindness": (
         Variant(name="k = 4, blind", overrides=("special_tokens.count=4", "special_tokens.blind=true")),
         Variant(name="k = 4, not blind", overrides=("special_tokens.count=4", "special_tokens.blind=false")),

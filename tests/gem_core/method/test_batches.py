@@ -115,8 +115,7 @@ def test_views_are_the_text_less_some_tokens(rows, dropout, views, begins):
         assert view.tokens[-2:].tolist() == list(SPECIAL)
         assert view.prefix == len(kept) > int(begins)
         assert not begins or kept[0] == BOS
-        assert is_subsequence(kept, batch.texts[number])
-        assert batch.texts[number].tolist() in rows
+        assert any(is_subsequence(kept, row) for row in rows)
         if number < count and (views == "one" or dropout == 0):
             assert kept in rows
 

@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 from gem_core.method import frozen_prefix
-from gem_core.method.bag_of_words import word_vectors
 from gem_core.method.batches import Planner
 from gem_core.method.model import GemModel
-from gem_core.method.network import causal_lm, checkpoint_activations
+from gem_core.method.network import checkpoint_activations
 from gem_core.method.step import StepRunner, Weights
 from gem_core.recipe import Adaptation, Objective, SpecialTokens, Training
 from gem_core.sources.rows import CONTRASTIVE, EVERYTHING, Row, Rows
@@ -41,12 +40,7 @@ def gradients(base, folder, *, weights=BOTH, checkpointing=False, at_once=None, 
         checkpoint_activations(model.network)
     plan = Planner(rows(folder), objective, model.special_ids, 16, 3, None, None)
     torch.manual_seed(seed)
-    vectors = None
-    if objective.contrastive.bag_of_words > 0:
-        embeddings = causal_lm(model.network).get_input_embeddings().weight
-        vectors = word_vectors(embeddings, torch.from_numpy(plan.rows.frequencies(len(embeddings))))
-    runner = StepRunner(model, objective, Training(rows_at_once=at_once), scale, None, vectors)
-    runner.run(plan.batch(0), weights)
+    StepRunner(model, objective, Training(rows_at_once=at_once), scale, None).run(plan.batch(0), weights)
     return {name: parameter.grad for name, parameter in trained.items()}
 
 
@@ -62,7 +56,6 @@ WAYS = {
     "default": {},
     "lossless": LOSSLESS,
     "mask dropout": {"objective": {"contrastive": {"dropout_kind": "mask", "dimensions": [8]}}},
-    "bag of words": {"objective": {"contrastive": {"bag_of_words": 0.5}}},
 }
 
 
@@ -116,7 +109,6 @@ def test_where_a_prefix_is_read_without_a_graph(bases):
         {"contrastive": {"dropout_kind": "mask"}},
         {"contrastive": {"dimensions": (4,)}},
         {"contrastive": {"views": "one"}},
-        {"contrastive": {"bag_of_words": 0.5}},
     ],
     ids=str,
 )
