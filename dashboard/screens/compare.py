@@ -1,11 +1,12 @@
 """The page "Versions": every trained version beside its base and the champion, what the gates said, recent runs."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import streamlit as st
 
 from dashboard import charts, queries, tables
+from dashboard.family import choose_family
 from dashboard.panels import coloured_tags, gate_cards, unreadable, version_badges
 from dashboard.selection import choose_one, choose_some
 from dashboard.wording import (
@@ -31,11 +32,7 @@ def page() -> None:
     heading, chooser = st.columns([3, 1], vertical_alignment="bottom")
     heading.title("Versions", anchor=False)
     try:
-        names = [family.name for family in queries.families()]
-        if not names:
-            _nothing_yet()
-        with chooser:
-            name = choose_one("Model", names, key="model", default=names[0], help="A registered model in MLflow.")
+        name = choose_family(chooser, _nothing_yet)
         versions = queries.versions(name)
         if not versions:
             _nothing_yet(name)
@@ -52,7 +49,7 @@ def page() -> None:
         st.stop()
 
 
-def _nothing_yet(name: str | None = None) -> None:
+def _nothing_yet(name: str | None = None) -> NoReturn:
     with st.container(border=True, horizontal_alignment="center"):
         st.space("small")
         whose = f" of {escaped(name)}" if name else ""

@@ -6,8 +6,8 @@ import streamlit as st
 
 from dashboard import actions, charts, confirmation, queries, tables
 from dashboard.actions import Action
+from dashboard.family import choose_family
 from dashboard.panels import coloured_tags, gate_cards, unreadable, version_badges
-from dashboard.selection import choose_one
 from dashboard.wording import ago, coloured_change, escaped, points
 from gem_core.errors import GemError
 from gem_core.records import promotion_log
@@ -24,14 +24,7 @@ def page() -> None:
     heading, chooser = st.columns([3, 1], vertical_alignment="bottom")
     heading.title("Promotion", anchor=False)
     try:
-        names = [family.name for family in queries.families()]
-        if not names:
-            st.info(
-                "No versions yet: run `gem demo` to train and register a first one.", icon=":material/deployed_code:"
-            )
-            st.stop()
-        with chooser:
-            name = choose_one("Model", names, key="model", default=names[0], help="A registered model in MLflow.")
+        name = choose_family(chooser)
         versions, moves = queries.versions(name), queries.history(name)
         confirmation.say_what_was_done()
         st.markdown(_summary(versions, moves))

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import charts, queries, similarity, tables
 from dashboard.examples import example_texts
+from dashboard.family import choose_family
 from dashboard.models import Candidate, embed
 from dashboard.selection import choose_one
 from dashboard.wording import HELP, escaped
@@ -27,14 +28,7 @@ def page() -> None:
     heading.title("Try it", anchor=False)
     st.markdown("Type a few texts and see which of them two models find similar.")
     try:
-        names = [family.name for family in queries.families()]
-        if not names:
-            st.info(
-                "No versions yet: run `gem demo` to train and register a first one.", icon=":material/deployed_code:"
-            )
-            st.stop()
-        with chooser:
-            name = choose_one("Model", names, key="model", default=names[0], help="A registered model in MLflow.")
+        name = choose_family(chooser)
         versions = queries.versions(name)
         if not versions:
             st.info(f"{escaped(name)} has no versions yet: run `gem demo`.", icon=":material/deployed_code:")

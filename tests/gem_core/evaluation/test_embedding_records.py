@@ -49,7 +49,9 @@ class Miniature(EmbeddingTasks):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_subsets_are_kept_apart_and_records_give_their_score(model, tmp_path, kind):
-    planned = PlannedTask("embedding", kind, {"batch_size": 4, "max_length": 32, "languages": ["eng"]})
+    planned = PlannedTask(
+        "embedding", kind, {"batch_size": 4, "max_length": 32, "languages": ["eng"], "instruction": None}
+    )
     measured = EmbeddingSuite(model, "d" * 64, Miniature(tmp_path), ["mean"]).measure(planned, "mean")
     store = ScoreStore(tmp_path / "scores")
     whole, *leaves = store.save("d" * 64, planned, "mean", measured).scores
