@@ -27,7 +27,7 @@ def manual_run(gem, seed):
         "training.steps=20",
         "promotion=manual",
         "approval_hours=1",
-        "gates.2.at_least=-100",
+        "gates.4.at_least=-100",
         "evaluation.embedding.tasks=[SandboxSTS]",
     )
 
