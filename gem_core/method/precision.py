@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gem_core.method.products import fast_products
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,7 +28,6 @@ def computing(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]
     plain composition of two batched ones (a step of the sandbox: 0.49 s instead of 0.59 s).
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(fast_products(device, dtype or torch.float32))
         if dtype is not None:
             stack.enter_context(torch.autocast(device.type, dtype))
             if device.type == "cpu":
