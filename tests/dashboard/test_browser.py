@@ -153,18 +153,31 @@ def test_versions_and_their_changes_are_seen(browser, address):
 
 
 def test_a_challenger_is_approved_by_hand(browser, address):
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
 
-    def press(word: str) -> None:
-        [button for button in browser.find_elements(By.TAG_NAME, "button") if button.text.endswith(word)][-1].click()
+    patience = WebDriverWait(browser, 60, ignored_exceptions=[StaleElementReferenceException])
+
+    def press(word: str, *, of: int) -> None:
+        """The last button of this name, once there are so many: a page's parts appear one by one."""
+
+        def named(_) -> list:
+            buttons = [button for button in browser.find_elements(By.TAG_NAME, "button") if button.text.endswith(word)]
+            return buttons if len(buttons) >= of else []
+
+        patience.until(named)[-1].click()
+
+    def write(selector: str, text: str) -> None:
+        patience.until(lambda _: browser.find_elements(By.CSS_SELECTOR, selector))[0].send_keys(text)
 
     browser.get(f"{address}/promotion")
     wait_for(browser, "v4 waits for a decision")
-    press("Approve")
+    press("Approve", of=1)
     wait_for(browser, "v4 becomes the champion of garden in place of v2")
-    browser.find_element(By.CSS_SELECTOR, "input[aria-label='Your name']").send_keys("Ada")
-    browser.find_element(By.CSS_SELECTOR, "textarea[aria-label='Reason']").send_keys("I read fifty of them")
-    press("Approve")  # the one in the dialog; what was typed is sent with it
+    write("input[aria-label='Your name']", "Ada")
+    write("textarea[aria-label='Reason']", "I read fifty of them")
+    press("Approve", of=2)  # the one in the dialog; what was typed is sent with it
     wait_for(browser, "v4 is the champion now; it was v2")
     wait_for(browser, "Nothing waits for a decision")
     wait_for(browser, "I read fifty of them", cells)
