@@ -4,7 +4,6 @@ A result is written as soon as it is there; a job that is started again runs wha
 """
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,7 @@ from ray_jobs.jobs import AblateJob, Progress
 
 def main() -> None:
     """Run what the job lacks."""
-    if len(sys.argv) != 2:
-        raise GemError("usage: python -m ray_jobs.ablate JOB.json")
-    path = Path(sys.argv[1]).resolve()
+    path = entry.argument("python -m ray_jobs.ablate JOB.json")
     job = AblateJob.read(path)
     ray.init(logging_level=logging.WARNING)
     resources = job.recipe.resources

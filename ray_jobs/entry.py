@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from gem_core.errors import GemError
 from ray_jobs.jobs import ERROR_MARK, Progress
@@ -16,6 +17,20 @@ def run(main: Callable[[], None]) -> None:
     except GemError as error:
         say(f"{ERROR_MARK}{' '.join(str(error).split())}")
         sys.exit(1)
+
+
+def argument(usage: str) -> Path:
+    """The one path that an entry point is given, absolute.
+
+    Args:
+        usage: How it is called, as in ``python -m ray_jobs.train RUN_FOLDER``.
+
+    Raises:
+        GemError: None was given, or several.
+    """
+    if len(sys.argv) != 2:
+        raise GemError(f"usage: {usage}")
+    return Path(sys.argv[1]).resolve()
 
 
 def say(line: str | Progress) -> None:

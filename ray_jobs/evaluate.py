@@ -1,9 +1,5 @@
 """The scoring job: ``python -m ray_jobs.evaluate JOB.json``. Scores go to the score store, task by task."""
 
-import sys
-from pathlib import Path
-
-from gem_core.errors import GemError
 from gem_core.settings import Settings
 from ray_jobs import entry
 from ray_jobs.jobs import Evaluated, EvaluateJob, Progress
@@ -11,9 +7,7 @@ from ray_jobs.jobs import Evaluated, EvaluateJob, Progress
 
 def main() -> None:
     """Score every model of the job; tasks measured before are taken from the store."""
-    if len(sys.argv) != 2:
-        raise GemError("usage: python -m ray_jobs.evaluate JOB.json")
-    path = Path(sys.argv[1]).resolve()
+    path = entry.argument("python -m ray_jobs.evaluate JOB.json")
     job = EvaluateJob.read(path)
     entry.say(Progress(text="loading the harnesses", share=0.0))
     import torch

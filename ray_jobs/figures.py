@@ -1,8 +1,5 @@
 """The job that measures figures of one model: ``python -m ray_jobs.figures JOB.json``. Nothing else runs beside it."""
 
-import sys
-from pathlib import Path
-
 from gem_core.errors import GemError
 from gem_core.settings import Settings
 from ray_jobs import entry
@@ -11,9 +8,7 @@ from ray_jobs.jobs import Figures, FiguresJob, Progress
 
 def main() -> None:
     """Load the model, measure what is asked for, and say on what machine."""
-    if len(sys.argv) != 2:
-        raise GemError("usage: python -m ray_jobs.figures JOB.json")
-    path = Path(sys.argv[1]).resolve()
+    path = entry.argument("python -m ray_jobs.figures JOB.json")
     job = FiguresJob.read(path)
     entry.say(Progress(text="loading the model", share=0.0))
     import torch

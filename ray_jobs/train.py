@@ -6,7 +6,6 @@ ends up in ``RUN_FOLDER/model``, what there is to say about it in ``RUN_FOLDER/t
 """
 
 import logging
-import sys
 from pathlib import Path
 
 import ray
@@ -35,9 +34,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Train as ``RUN_FOLDER/job.json`` says, unless that is done."""
-    if len(sys.argv) != 2:
-        raise GemError("usage: python -m ray_jobs.train RUN_FOLDER")
-    folder = Path(sys.argv[1]).resolve()
+    folder = entry.argument("python -m ray_jobs.train RUN_FOLDER")
     job = TrainJob.read(folder / "job.json")
     if Trained.find(folder):
         entry.say("already trained")

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from gem_core.errors import GemError
-from gem_core.method.products import same_products
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,21 +140,11 @@ def hidden_states(network: Network, ids: Tensor, mask: Mask | None = None) -> Te
 
 def checkpoint_activations(network: Network) -> None:
     """Keep no activations inside layers but compute them again on the way back."""
+    options: dict[str, object] = {"use_reentrant": False}
     activation = getattr(network, "activation", None)  # of gem_core.method.activated_adapter
-
-    def contexts() -> tuple[contextlib.AbstractContextManager[object], contextlib.AbstractContextManager[object]]:
-        now, places = activation.checkpointed() if activation is not None else (contextlib.nullcontext(),) * 2
-        return now, _both(same_products(), places)
-
-    causal_lm(network).activation_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
-
-
-@contextlib.contextmanager
-def _both(
-    one: contextlib.AbstractContextManager[object], two: contextlib.AbstractContextManager[object]
-) -> Iterator[None]:
-    with one, two:
-        yield
+    if activation is not None:
+        options["context_fn"] = activation.checkpointed
+    causal_lm(network).activation_checkpointing_enable(options)
 
 
 @contextlib.contextmanager

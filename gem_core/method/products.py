@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -37,14 +36,6 @@ def fast_products(device: torch.device, dtype: torch.dtype) -> contextlib.Abstra
     return contextlib.nullcontext()
 
 
-def same_products() -> contextlib.AbstractContextManager[object]:
-    """To compute later, for gradients, what is computed now: by the same products, wherever that will be."""
-    return OneDnnProducts() if _active.get() else contextlib.nullcontext()
-
-
-_active: ContextVar[int] = ContextVar("_active", default=0)
-
-
 @functools.cache
 def _mkl_is_slow() -> bool:
     known = torch.cpu.get_capabilities()
@@ -58,17 +49,6 @@ def _mkl_is_slow() -> bool:
 
 class OneDnnProducts(TorchFunctionMode):
     """Lets ``functional.linear`` of float32 tensors on the CPU run on oneDNN, forward and backward."""
-
-    def __enter__(self) -> Self:
-        """Switch on."""
-        _active.set(_active.get() + 1)
-        entered: Self = super().__enter__()
-        return entered
-
-    def __exit__(self, *error: object) -> None:
-        """Switch off."""
-        super().__exit__(*error)
-        _active.set(_active.get() - 1)
 
     def __torch_function__(
         self,

@@ -1,14 +1,11 @@
 """oneDNN's products against torch's own."""
 
-import contextlib
-
 import pytest
 import torch
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.checkpoint import checkpoint
 
-from gem_core.method.products import LEAST_ROWS, OneDnnProducts, fast_products, same_products
+from gem_core.method.products import LEAST_ROWS, OneDnnProducts, fast_products
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 
@@ -77,20 +74,6 @@ def test_a_frozen_weight_has_no_gradient_and_its_input_is_not_kept():
     product.sum().backward()
     assert weight.grad is None
     torch.testing.assert_close(given.grad, weight.sum(dim=0).expand(32, -1), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("switched_on", [True, False])
-def test_activations_are_computed_again_by_the_same_products(switched_on):
-    layer = torch.nn.Sequential(torch.nn.Linear(24, 40), torch.nn.SiLU(), torch.nn.Linear(40, 24))
-    (given,) = tensors((32, 24))
-    contexts = {"context_fn": lambda: (contextlib.nullcontext(), same_products())}
-    gradients = []
-    with OneDnnProducts() if switched_on else contextlib.nullcontext():
-        for run in (layer, lambda x: checkpoint(layer, x, use_reentrant=False, **contexts)):
-            layer.zero_grad()
-            run(given).square().sum().backward()
-            gradients.append([parameter.grad.clone() for parameter in layer.parameters()])
-    assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
 
 
 def test_other_devices_and_precisions_keep_their_own():
