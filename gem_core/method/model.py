@@ -66,8 +66,11 @@ class GemModel(ModelParts):
             network = with_adapter(network, adaptation, ids, seed=seed, reference=base.reference)
         if adaptation.scope == "special":
             from gem_core.method.activated_adapter import activate
+            from gem_core.method.even_queries import scale_queries
 
             activate(network, ids, first_rows(causal_lm(network), ids, noise=special_tokens.noise, seed=seed))
+            if adaptation.query_scale < 1:
+                scale_queries(network, adaptation.query_scale)
         description = model_folder.Description(
             weights="adapter" if adaptation.method == "lora" else "full",
             scope=adaptation.scope,

@@ -41,6 +41,9 @@ class Adaptation(Section):
     """LoRA alpha: the update is scaled by ``alpha / rank``."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """LoRA dropout."""
+    query_scale: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Ours, for the scope ``special``: what the special tokens' queries are first multiplied with. A base's look at a
+    text's first token and little else (attention sinks, Xiao et al. 2024); small ones look at all tokens alike."""
 
 
 class TextSource(Section):
@@ -105,10 +108,16 @@ class Contrastive(Section):
     """Learn the logit scale."""
     dimensions: tuple[PositiveInt, ...] = ()
     """Matryoshka: the loss is also taken of the first so many numbers of an embedding, and averaged over all sizes."""
+    bag_of_words: Fraction = 0.0
+    """Ours: this share of the views' loss asks the special tokens for the words of the whole text, dropped ones too,
+    instead of telling texts apart. With 1 nothing is contrasted, and a text has one view (docs/method.md)."""
 
 
 class Objective(Section):
-    """What is minimised: ``(1 - a) * next-token + a * contrastive + keep_language * KL(base || model)``."""
+    """What is minimised: ``(1 - a) * next-token + a * views + keep_language * KL(base || model)``.
+
+    The loss of the views is ``(1 - b) * contrastive + b * words``, b being ``contrastive.bag_of_words``.
+    """
 
     raw_share: Fraction = 0.8
     """p: share of rows without special tokens in each batch (the paper's best is 0.8)."""

@@ -88,6 +88,10 @@ class Recipe(Section):
             )
         if self.adaptation.scope == "special":
             self._lossless_fits()
+        elif self.adaptation.query_scale < 1:
+            raise ValueError(
+                "adaptation.query_scale needs adaptation.scope=special: all other queries serve the language model"
+            )
         if self.training.attention == "flash_attention_2" and self.needs_mask:
             raise ValueError(
                 "training.attention=flash_attention_2 takes no mask, but rows of this recipe need one; set sdpa"
@@ -97,6 +101,10 @@ class Recipe(Section):
             raise ValueError(
                 "no source of data.sources serves the contrastive loss (use); add one, or set "
                 "objective.contrastive.rows=none"
+            )
+        if self.objective.contrastive.bag_of_words == 1 and any(source.pairs for source in self.data.sources):
+            raise ValueError(
+                "objective.contrastive.bag_of_words=1 contrasts nothing, which is all that pairs serve; lower it"
             )
         names = [gate.name for gate in self.gates]
         if len(set(names)) < len(names):

@@ -57,6 +57,14 @@ def test_a_recipe_cannot_be_changed():
             {"adaptation": {"scope": "special"}, "objective": {"raw_share": 1, "contrastive": {"rows": "none"}}},
             "learns from rows with special tokens alone",
         ),
+        ({"adaptation": {"query_scale": 0.1}}, "query_scale needs adaptation.scope=special"),
+        (
+            {
+                "objective": {"contrastive": {"bag_of_words": 1}},
+                "data": {"sources": [{"source": "x"}, {"source": "y", "pairs": True}]},
+            },
+            "bag_of_words=1 contrasts nothing, which is all that pairs serve",
+        ),
         ({"objective": {"cut": [1, 1]}}, "such a cut leaves no suffix"),
         ({"objective": {"cut": [0, 0]}}, "such a cut leaves no prefix"),
         ({"objective": {"cut": [0.5, 0.2]}}, "give the lower share first"),
