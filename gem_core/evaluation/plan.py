@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gem_core.evaluation.scores import Kind
     from gem_core.recipe import Evaluation, LanguageEvaluation
 
-METHOD = 3
+METHOD = 4
 """Raised whenever this package measures differently under the same settings, so that old scores are not reused."""
 
 READ_OUTS = (("special",), ("mean", "last"))
