@@ -21,7 +21,7 @@ def history(name: NameArgument, json: JsonOption = False) -> None:
     if json:
         print_json(moves)
         return
-    columns = ["when", "action", "version", "from", "to", "who", "reason"]
+    columns = ["when (UTC)", "action", "version", "from", "to", "who", "reason"]
     rows = [
         [
             f"{m.when:%Y-%m-%d %H:%M:%S}",
