@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gem_core.errors import GemError
+from gem_core.recipe.gates import split_names as split_names
 from gem_core.sandbox import EMBEDDING_TASKS, LANGUAGE_GROUP
 from gem_core.sandbox.exam import SUBJECTS
 
@@ -93,11 +93,6 @@ def language_names(home: Path | None = None) -> LanguageNames:
 def is_sandbox(task: str) -> bool:
     """Whether `task` belongs to a sandbox world instead of mteb or lm-eval."""
     return task.lower().startswith("sandbox")
-
-
-def split_names(text: str) -> list[str]:
-    """The names of a comma-separated list; a comma in parentheses belongs to a name: ``MTEB(eng, v2),mmlu``."""
-    return [name.strip() for name in re.split(r",(?![^()]*\))", text) if name.strip()]
 
 
 def sort_tasks(names: Iterable[str], home: Path | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
