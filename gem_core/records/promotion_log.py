@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gem_core.errors import GemError
 
 MOVE_TAG = "gem.move."
 """A move is the registered model's tag ``gem.move.000001``."""
@@ -62,9 +64,21 @@ def content_hash(content: Mapping[str, Any]) -> str:
 
 
 def read_log(tags: Mapping[str, str]) -> list[Move]:
-    """The moves among a registered model's tags, in order."""
-    keys = sorted(key for key in tags if key.startswith(MOVE_TAG))
-    return [Move.model_validate_json(tags[key]) for key in keys]
+    """The moves among a registered model's tags, in order.
+
+    Raises:
+        GemError: One of them is no move: somebody changed it, or a later release wrote it.
+    """
+    moves = []
+    for key in sorted(key for key in tags if key.startswith(MOVE_TAG)):
+        try:
+            moves.append(Move.model_validate_json(tags[key]))
+        except ValidationError as error:
+            raise GemError(
+                f"the log is damaged: {key} is no entry of it ({error.errors()[0]['msg']}); nothing is moved until a "
+                "person has looked at the tags of the registered model"
+            ) from error
+    return moves
 
 
 def broken_link(moves: Sequence[Move]) -> str | None:

@@ -355,6 +355,17 @@ def test_a_damaged_log_stops_every_move(registry, name):
     assert champion_of(registry, name) == "1"
 
 
+@pytest.mark.parametrize("written", ["moved by hand", '{"number": 5, "action": "crown"}'], ids=["text", "unknown"])
+def test_an_entry_that_is_none_is_said_in_one_line(registry, store, tmp_path, written):
+    name = f"no-entry-{len(written)}"
+    make_versions(registry, store, name, tmp_path, 2)
+    registry.client.set_registered_model_tag(name, "gem.move.000002", written)
+    for ask in (registry.history, registry.faults, registry.repair):
+        with pytest.raises(GemError, match=r"^the log is damaged: gem\.move\.000002 is no entry") as said:
+            ask(name)
+        assert "\n" not in str(said.value)
+
+
 def test_faults_are_named_and_not_mended(registry, name):
     registry.promote(name, "1", expected=None, who="tests", reason="", report={"verdict": "pass"})
     assert registry.faults(name) == []
