@@ -100,6 +100,16 @@ def last_of(moves: Sequence[Move], actions: Sequence[str], version: str | None =
     return next((m for m in reversed(moves) if m.action in actions and version in (None, m.version)), None)
 
 
+def taken_back(moves: Sequence[Move], version: str) -> Move | None:
+    """The rollback by which a version was given up as champion; None where it was made champion again since."""
+    for move in reversed(moves):
+        if move.action == "rollback" and move.from_version == version:
+            return move
+        if move.action in CHAMPION_ACTIONS and move.to_version == version:
+            return None
+    return None
+
+
 def reigns(moves: Sequence[Move]) -> list[str]:
     """The champions that a rollback can go back through, the present one last: what was rolled back is gone.
 

@@ -31,13 +31,13 @@ from gem_core.settings import Settings
 LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_digest="d", recipe={}, recipe_digest="r")
 
 
-def make_versions(settings, folder, count):
-    run_id = Tracking(settings.mlflow_uri).start_run("runs", "model", {})
+def make_versions(settings, folder, count, name="model"):
+    run_id = Tracking(settings.mlflow_uri).start_run("runs", name, {})
     for number in range(1, count + 1):
         model = folder / f"model-{number}"
         model.mkdir()
         (model / "config.json").write_text(f'{{"number": {number}}}')
-        Registry(settings).register("model", model, run_id, LINEAGE, who="tests")
+        Registry(settings).register(name, model, run_id, LINEAGE, who="tests")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def registry(tmp_path_factory):
     return Registry(Settings(home=home, tracking_uri=None))
 
 
-def judged(registry, version, value, **rule):
+def judged(registry, version, value, name="model", **rule):
     """The report of a version with this score, against a base of 60."""
 
     def scores(model, points):
@@ -55,7 +55,7 @@ def judged(registry, version, value, **rule):
         return Scores(model=model, reference=model, tasks=(task,))
 
     gate = Gate(**{"name": "g", "metric": "language", "against": "base", "at_least": 0.0, **rule})
-    return judge(scores(registry.get("model", version).digest, value), scores("base", 60.0), None, [gate])
+    return judge(scores(registry.get(name, version).digest, value), scores("base", 60.0), None, [gate])
 
 
 OPEN = {"test": "superiority"}  # inconclusive, since there are no records
@@ -90,6 +90,43 @@ def test_verdict_and_policy_decide_together(registry, policy, value, rule, actio
     assert registry.history("model") == logged, "a rerun logs nothing again"
     assert (logged[-1].action, logged[-1].version) == (action, number) or value == 59.0
     assert registry.faults("model") == []
+
+
+AUTOMATIC, MANUAL = SimpleNamespace(promotion="automatic"), SimpleNamespace(promotion="manual")
+
+
+def decided_again(registry, name, number, recipe, expected):
+    """What the same run would decide, whose every step is known."""
+    return decide(registry, recipe, registry.get(name, number), expected, judged(registry, number, 61.0, name))
+
+
+def test_a_rerun_does_not_undo_a_rollback(registry, tmp_path):
+    name = "rolled-back"
+    make_versions(registry._settings, tmp_path, 2, name)
+    assert decided_again(registry, name, "1", AUTOMATIC, None).promoted
+    assert decided_again(registry, name, "2", AUTOMATIC, "1").promoted
+    registry.rollback(name, who="somebody", reason="bad on our queries")
+    decision = decided_again(registry, name, "2", AUTOMATIC, "1")
+    assert (decision.promoted, decision.waits) == (False, True)
+    assert "somebody rolled it back (bad on our queries)" in decision.sentence
+    assert registry.champion(name).version == "1"
+    registry.approve(name, "2", who="somebody", reason="mended elsewhere")
+    registry.promote(name, "1", expected="2", who="somebody", reason="a newer index")
+    assert decided_again(registry, name, "2", AUTOMATIC, "1").promoted, "what a person brought back is like any other"
+
+
+def test_a_rerun_does_not_ask_again_what_a_person_declined(registry, tmp_path):
+    name = "declined"
+    make_versions(registry._settings, tmp_path, 2, name)
+    assert decided_again(registry, name, "1", MANUAL, None).waits
+    registry.decline(name, "1", who="somebody", reason="too slow")
+    logged = registry.history(name)
+    decision = decided_again(registry, name, "1", MANUAL, None)
+    assert (decision.promoted, decision.waits) == (False, False)
+    assert "somebody declined it: too slow" in decision.sentence
+    assert registry.history(name) == logged
+    registry.promote(name, "2", expected=None, who="somebody", reason="first")
+    assert decided_again(registry, name, "1", MANUAL, "2").waits, "against another champion it is another question"
 
 
 def wait_for(condition, seconds=30, every=0.1):
