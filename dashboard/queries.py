@@ -45,13 +45,13 @@ def versions(name: str) -> "list[Version]":
     return _versions(settings.mlflow_uri, name, settings)
 
 
-def runs() -> "list[RunRecord]":
-    """The MLflow runs of all experiments, newest first, unfinished and failed ones included.
+def runs(most: int) -> "list[RunRecord]":
+    """The newest MLflow runs of all experiments, unfinished and failed ones included.
 
     Raises:
         GemError: the store is out of reach.
     """
-    return _runs(Settings().mlflow_uri)
+    return _runs(Settings().mlflow_uri, most)
 
 
 def history(name: str) -> "list[Move]":
@@ -155,10 +155,10 @@ def _comparison(store: str, first: tuple[str, str], second: tuple[str, str]) -> 
 
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=8, show_spinner=False)
-def _runs(uri: str) -> "list[RunRecord]":
+def _runs(uri: str, most: int) -> "list[RunRecord]":
     from gem_core.records.tracking import Tracking
 
-    return Tracking(uri).runs() if _exists(uri) else []
+    return Tracking(uri).runs(most=most) if _exists(uri) else []
 
 
 def _exists(uri: str) -> bool:

@@ -220,7 +220,7 @@ def _origin(version: "Version") -> None:
 def _recent_runs(versions: "list[Version]") -> None:
     """The latest runs of all models; asks again by itself, so that a running one can be watched."""
     try:
-        runs = queries.runs()[:SHOWN_RUNS]
+        runs = queries.runs(SHOWN_RUNS)
     except GemError as error:  # caught here, too: when it asks by itself, the page around it does not run
         unreadable(error)
         return
