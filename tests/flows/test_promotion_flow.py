@@ -15,10 +15,13 @@ from prefect.client.orchestration import get_client
 from prefect.input.run_input import keyset_from_paused_state
 from prefect.states import Paused, Running
 from prefect.testing.utilities import prefect_test_harness
+from werkzeug.serving import make_server
 
 from flows import approval, promotion
 from flows.approval import Answer, await_person
 from flows.promotion import decide, patient
+from flows.reproduction import reproduce
+from gem_core.errors import GemError
 from gem_core.evaluation.scores import Scores, TaskScore
 from gem_core.judging.gates import judge
 from gem_core.recipe.gates import Gate
@@ -227,6 +230,43 @@ def free_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
+
+
+@pytest.fixture
+def late_server(registry, monkeypatch):
+    """The address of an MLflow server over the registry's store, and what brings it up."""
+    from mlflow import set_registry_uri, set_tracking_uri
+    from mlflow.server import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    port, servers = free_port(), []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry.uri)  # the server would set it, for good
+
+    def come():
+        initialize_backend_stores(registry.uri, registry.uri)
+        servers.append(make_server("127.0.0.1", port, app, threaded=True))
+        servers[0].serve_forever()
+
+    yield come
+    for server in servers:
+        server.shutdown()
+    set_tracking_uri(None)  # a server's process takes its store for the address of all
+    set_registry_uri(None)
+
+
+@pytest.mark.slow
+def test_making_a_version_again_waits_for_a_registry_that_is_down(prefect, late_server, monkeypatch, tmp_path):
+    monkeypatch.setenv("GEM_HOME", str(tmp_path))
+    monkeypatch.setattr(promotion, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(promotion, "LONGEST_PAUSE", 0.2)
+    waits = threading.Event()
+    monkeypatch.setattr(promotion, "report", lambda *_: waits.set())
+    coming = meanwhile(lambda: waits.wait(timeout=30) and late_server())
+    with pytest.raises(GemError, match="the version's recipe is not one of this platform"):  # so it has been read
+        reproduce("model", "1")
+    assert waits.is_set()
+    assert coming.is_alive()
 
 
 @pytest.mark.long
