@@ -16,6 +16,7 @@ from flows.progress import report
 from gem_core.judging.gates import GateReport
 from gem_core.recipe import Recipe
 from gem_core.records.mlflow_connection import UnavailableError
+from gem_core.records.promotion_log import Grounds
 from gem_core.records.registry import Registry
 from gem_core.records.versions import Version
 
@@ -66,21 +67,21 @@ def decide(registry: Registry, recipe: Recipe, version: Version, expected: str |
         GemError: The champion is another by now.
     """
     reason, step = verdict.sentence(), verdict.next_step
-    entry = {"who": getpass.getuser(), "reason": reason, "report": verdict.model_dump(mode="json")}
-    name, number = version.name, version.version
+    grounds = Grounds(getpass.getuser(), reason, verdict.model_dump(mode="json"))
+    name, number, championship = version.name, version.version, registry.championship(version.name)
     if expected == number:
         return Decision(promoted=True, sentence="is champion already; its weights did not change")
     if step == "human" or (step == "promote" and recipe.promotion == "manual"):
-        registry.challenge(name, number, expected=expected, **entry)
+        championship.challenge(number, grounds, expected=expected)
         waiting = f"waits as challenger for `gem approve {name} {number}`; {reason}"
         return Decision(promoted=False, waits=True, sentence=waiting)
     if step == "promote" and recipe.promotion == "shadow":
-        registry.challenge(name, number, expected=expected, shadow=True, **entry)
+        championship.shadow(number, grounds, expected=expected)
         return Decision(promoted=False, sentence=f"runs in shadow until `gem promote {name} {number}`; {reason}")
     if step == "promote":
-        registry.promote(name, number, expected=expected, **entry)
+        championship.promote(number, grounds, expected=expected)
         return Decision(promoted=True, sentence=f"promoted to champion (was {expected or 'none'}); {reason}")
-    registry.refuse(name, number, **entry)
+    championship.refuse(number, grounds)
     if step == "more-items":
         needed = f"about {verdict.needed_items:,}" if verdict.needed_items else "more"
         if verdict.exhausted:

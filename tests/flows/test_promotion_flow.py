@@ -27,6 +27,7 @@ from gem_core.judging.gates import judge
 from gem_core.recipe.gates import Gate
 from gem_core.records.lineage import Lineage
 from gem_core.records.mlflow_connection import UnavailableError
+from gem_core.records.promotion_log import Grounds
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -48,6 +49,10 @@ def registry(tmp_path_factory):
     home = tmp_path_factory.mktemp("gem")
     make_versions(Settings(home=home, tracking_uri=None), home, 9)
     return Registry(Settings(home=home, tracking_uri=None))
+
+
+def championship(registry):
+    return registry.championship("model")
 
 
 def judged(registry, version, value, **rule):
@@ -88,11 +93,11 @@ def test_verdict_and_policy_decide_together(registry, policy, value, rule, actio
     assert said in decision.sentence
     assert decision.promoted == (action == "promote")
     assert decision.waits == (action == "challenge")
-    logged = registry.history("model")
+    logged = championship(registry).history()
     assert decide(registry, recipe, version, expected, verdict).waits == decision.waits
-    assert registry.history("model") == logged, "a rerun logs nothing again"
+    assert championship(registry).history() == logged, "a rerun logs nothing again"
     assert (logged[-1].action, logged[-1].version) == (action, number) or value == 59.0
-    assert registry.faults("model") == []
+    assert championship(registry).faults() == []
 
 
 def wait_for(condition, seconds=30, every=0.1):
@@ -124,7 +129,7 @@ def waiting(prefect, registry, monkeypatch):
 def challenge(registry, number):
     reigning = registry.champion("model")
     expected = reigning and reigning.version
-    return registry.challenge("model", number, expected=expected, who="gates", reason="passed")
+    return championship(registry).challenge(number, Grounds("gates", "passed"), expected=expected)
 
 
 def meanwhile(person):
@@ -135,7 +140,7 @@ def meanwhile(person):
 
 def forms(registry, number):
     """The flow runs that wait, or waited, for a version."""
-    (move,) = [m for m in registry.history("model") if (m.action, m.version) == ("challenge", number)][-1:]
+    (move,) = [m for m in championship(registry).history() if (m.action, m.version) == ("challenge", number)][-1:]
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(flow_run_filter=approval._tagged(f"waits:model/{number}/{move.hash[:12]}"))
 
@@ -163,11 +168,11 @@ def form_of_a_dead_flow(registry, number):
 def test_a_flow_waits_until_a_person_has_decided_by_command(registry, waiting):
     nobody = waiting("5", 1 / 3600)
     assert (nobody.promoted, nobody.waits) == (False, True)
-    assert registry.waits("model", "5"), "nobody came, and the version waits on"
+    assert championship(registry).waits("5"), "nobody came, and the version waits on"
 
     def person():
-        wait_for(lambda: registry.waits("model", "6") and forms(registry, "6"))
-        registry.approve("model", "6", who="a person", reason="I looked")
+        wait_for(lambda: championship(registry).waits("6") and forms(registry, "6"))
+        championship(registry).approve("6", Grounds("a person", "I looked"))
 
     thread = meanwhile(person)
     decision = waiting("6")
@@ -180,7 +185,9 @@ def test_a_flow_waits_until_a_person_has_decided_by_command(registry, waiting):
 @pytest.mark.slow
 def test_the_form_in_the_prefect_ui_decides(registry, waiting):
     def person():
-        wait_for(lambda: registry.waits("model", "8") and any(run.state.is_paused() for run in forms(registry, "8")))
+        wait_for(
+            lambda: championship(registry).waits("8") and any(run.state.is_paused() for run in forms(registry, "8"))
+        )
         time.sleep(1)  # the form itself follows the state
         fill_in(forms(registry, "8")[0].id, approve=False, reason="it swears", who="Ada")
 
@@ -189,14 +196,14 @@ def test_the_form_in_the_prefect_ui_decides(registry, waiting):
     thread.join()
     assert (decision.promoted, decision.waits) == (False, False)
     assert decision.sentence == "declined by Ada: it swears"
-    assert registry.history("model")[-1].who == "Ada"
+    assert championship(registry).history()[-1].who == "Ada"
 
 
 @pytest.mark.slow
 def test_the_form_of_a_flow_that_died_still_counts(registry, waiting):
     answered, forgotten = form_of_a_dead_flow(registry, "9"), form_of_a_dead_flow(registry, "9")
     fill_in(answered, approve=True, reason="I read fifty of them", who="Ada")
-    assert registry.waits("model", "9"), "nobody was there to read it"
+    assert championship(registry).waits("9"), "nobody was there to read it"
     decision = waiting("9")
     assert decision.promoted
     assert decision.sentence == "approved by Ada: I read fifty of them"
@@ -208,10 +215,10 @@ def test_the_form_of_a_flow_that_died_still_counts(registry, waiting):
 @pytest.mark.slow
 def test_an_answer_that_comes_too_late_promotes_nobody(registry, waiting):
     dead = form_of_a_dead_flow(registry, "9" if registry.champion("model").version != "9" else "8")
-    number = next(m for m in reversed(registry.history("model")) if m.action == "challenge").version
+    number = next(m for m in reversed(championship(registry).history()) if m.action == "challenge").version
     before = registry.champion("model").version
     fill_in(dead, approve=True, reason="late")
-    registry.promote("model", "2", expected=before, who="another", reason="faster")
+    championship(registry).promote("2", Grounds("another", "faster"), expected=before)
 
     @flow
     def wait_on():
@@ -291,21 +298,21 @@ def test_a_flow_waits_for_a_registry_that_is_down_and_promotes_once(registry, mo
     reigning = registry.champion("model")
     expected = reigning and reigning.version
     number = "7" if expected != "7" else "1"
-    before = len(registry.history("model"))
+    before = len(championship(registry).history())
     servers = []
 
     def come_and_go():
         """The server comes late, dies the moment the promotion is in its log, and comes again."""
         time.sleep(1)
         servers.append(serve())
-        wait_for(lambda: len(registry.history("model")) > before, seconds=60, every=0.005)
+        wait_for(lambda: len(championship(registry).history()) > before, seconds=60, every=0.005)
         os.killpg(servers[0].pid, signal.SIGKILL)
         servers[0].wait()
         servers.append(serve())
 
     @patient
     def promoting():
-        return remote.promote("model", number, expected=expected, who="tests", reason="better")
+        return championship(remote).promote(number, Grounds("tests", "better"), expected=expected)
 
     coming = meanwhile(come_and_go)
     try:
@@ -320,6 +327,6 @@ def test_a_flow_waits_for_a_registry_that_is_down_and_promotes_once(registry, mo
                 server.wait(timeout=30)
     assert len(said) >= 2, "it waited for the registry"
     assert again == move
-    assert [m.action for m in registry.history("model")[before:]] == ["promote"]
+    assert [m.action for m in championship(registry).history()[before:]] == ["promote"]
     assert registry.champion("model").version == number
-    assert registry.faults("model") == []
+    assert championship(registry).faults() == []
