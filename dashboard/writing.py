@@ -61,7 +61,7 @@ def _figures(written: "Written") -> None:
         column_config={
             "model": column.TextColumn("Model"),
             "likelihood": column.NumberColumn("Likelihood", format="%.1f", help=HELP["likelihood"]),
-            "perplexity": column.NumberColumn("Perplexity", format="%.1f", help=HELP["perplexity"]),
+            "perplexity": column.NumberColumn("Perplexity", format="%.2f", help=HELP["perplexity"]),
             "repetition": column.NumberColumn("Repetition", format="%.1f %%", help=HELP["repetition"]),
             "length": column.NumberColumn("Length", format="%.1f %%", help=HELP["length"]),
         },
