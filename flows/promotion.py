@@ -16,7 +16,7 @@ from flows.progress import report
 from gem_core.judging.gates import GateReport
 from gem_core.recipe import Recipe
 from gem_core.records.mlflow_connection import UnavailableError
-from gem_core.records.promotion_log import ALIAS_ACTIONS, Move, content_hash, last_of, taken_back
+from gem_core.records.promotion_log import ALIAS_ACTIONS, Grounds, Move, content_hash, last_of, taken_back
 from gem_core.records.registry import Registry
 from gem_core.records.versions import Version
 
@@ -70,26 +70,26 @@ def decide(registry: Registry, recipe: Recipe, version: Version, expected: str |
         GemError: The champion is another by now.
     """
     reason, step = verdict.sentence(), verdict.next_step
-    entry = {"who": getpass.getuser(), "reason": reason, "report": verdict.model_dump(mode="json")}
-    name, number = version.name, version.version
+    grounds = Grounds(getpass.getuser(), reason, verdict.model_dump(mode="json"))
+    name, number, championship = version.name, version.version, registry.championship(version.name)
     if expected == number:
         return Decision(promoted=True, sentence="is champion already; its weights did not change")
-    moves = registry.history(name)
+    moves = championship.history()
     back = taken_back(moves, number) if step == "promote" and recipe.promotion == "automatic" else None
     if step == "human" or (step == "promote" and recipe.promotion == "manual") or back is not None:
         if no := _declined(moves, number, expected, content_hash(verdict.model_dump(mode="json"))):
             return Decision(promoted=False, sentence=f"not promoted: {no.who} declined it: {no.reason}; {reason}")
-        registry.challenge(name, number, expected=expected, **entry)
+        championship.challenge(number, grounds, expected=expected)
         why = f", since {back.who} rolled it back ({back.reason})" if back else ""
         waiting = f"waits as challenger for `gem approve {name} {number}`{why}; {reason}"
         return Decision(promoted=False, waits=True, sentence=waiting)
     if step == "promote" and recipe.promotion == "shadow":
-        registry.challenge(name, number, expected=expected, shadow=True, **entry)
+        championship.shadow(number, grounds, expected=expected)
         return Decision(promoted=False, sentence=f"runs in shadow until `gem promote {name} {number}`; {reason}")
     if step == "promote":
-        registry.promote(name, number, expected=expected, **entry)
+        championship.promote(number, grounds, expected=expected)
         return Decision(promoted=True, sentence=f"promoted to champion (was {expected or 'none'}); {reason}")
-    registry.refuse(name, number, **entry)
+    championship.refuse(number, grounds)
     if step == "more-items":
         needed = f"about {verdict.needed_items:,}" if verdict.needed_items else "more"
         if verdict.exhausted:

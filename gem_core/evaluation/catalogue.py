@@ -133,8 +133,7 @@ def benchmark_tasks(name: str, home: Path | None = None) -> tuple[BenchmarkTask,
         return known.benchmarks[name]
     if name in known.unreadable:
         raise _unknown(name, ("embedding",), home)
-    near = _near(name, known.benchmarks)
-    raise GemError(f"unknown benchmark {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else _LISTS))
+    raise GemError(f"unknown benchmark {name!r}; {did_you_mean(name, known.benchmarks) or _LISTS}")
 
 
 def check(names: Iterable[str], kind: Kind, home: Path | None = None) -> None:
@@ -162,16 +161,20 @@ def _unknown(name: str, kinds: tuple[Kind, ...], home: Path | None) -> GemError:
     what = f"unknown {kinds[0] if len(kinds) == 1 else 'evaluation'} task {name!r}"
     if "embedding" in kinds and not is_sandbox(name) and name in embedding_names(home).unreadable:
         return GemError(f"{name!r} asks for more than text (images, sound or video); name a task of texts")
-    if near := _near(name, [known for kind in kinds for known in _known(name, kind, home)]):
-        return GemError(f"{what}; did you mean {' or '.join(near)}?")
+    if guess := did_you_mean(name, [known for kind in kinds for known in _known(name, kind, home)]):
+        return GemError(f"{what}; {guess}")
     lists = {"embedding": "mteb's", "language": "lm-eval's"}
     return GemError(f"{what}; see {' and '.join(lists[kind] for kind in kinds)} list of tasks for the names")
 
 
-def _near(name: str, known: Collection[str]) -> list[str]:
-    """Up to three known names that `name` may be meant for, the closest first; upper and lower case are alike."""
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """A question with up to three known names that `name` may be meant for, the closest first; empty without any.
+
+    Upper and lower case are alike.
+    """
     by_lower = {one.lower(): one for one in sorted(known)}
-    return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
+    near = [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def _home(home: Path | None) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -19,6 +20,18 @@ Action = Literal["register", "challenge", "shadow", "promote", "approve", "decli
 CHAMPION_ACTIONS = ("promote", "approve", "rollback", "outside")
 ALIAS_ACTIONS = ("challenge", "shadow", "promote", "approve", "decline", "rollback")
 """Those that move an alias after they are logged."""
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """Who decides, and why: what the log keeps of every decision."""
+
+    who: str
+    """User or program."""
+    reason: str
+    """A sentence."""
+    report: Mapping[str, Any] | None = None
+    """The gate report behind it; without one a person decides."""
 
 
 class Move(BaseModel):
@@ -61,6 +74,11 @@ class Move(BaseModel):
 def content_hash(content: Mapping[str, Any]) -> str:
     """64 hex digits over a JSON document, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(dict(content), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def shortened(reason: str) -> str:
+    """A reason as far as the log keeps it."""
+    return reason if len(reason) <= REASON_CHARACTERS else f"{reason[: REASON_CHARACTERS - 1]}…"
 
 
 def read_log(tags: Mapping[str, str]) -> list[Move]:
