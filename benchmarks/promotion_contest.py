@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gem_core.errors import GemError
 from gem_core.records.lineage import Lineage
+from gem_core.records.promotion_log import Grounds
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -31,6 +32,7 @@ LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_diges
 def compete(home: Path, uri: str | None, own: int, rounds: int, barrier: "Barrier", answers: "Queue") -> None:
     """Try to become champion in every round, over the one that all processes saw."""
     registry = Registry(Settings(home=home, tracking_uri=uri))
+    championship = registry.championship(NAME)
     for number in range(rounds):
         barrier.wait()
         reigning = registry.champion(NAME)
@@ -39,7 +41,7 @@ def compete(home: Path, uri: str | None, own: int, rounds: int, barrier: "Barrie
         others = [version.version for version in registry.versions(NAME) if version.version != seen]
         version = others[(own + number) % len(others)]
         try:
-            registry.promote(NAME, version, expected=seen, who=f"process {own}", reason=f"round {number}")
+            championship.promote(version, Grounds(f"process {own}", f"round {number}"), expected=seen)
             answers.put((number, version, ""))
         except GemError as error:
             answers.put((number, version, str(error)))
@@ -61,7 +63,8 @@ def main() -> None:
             model.mkdir()
             (model / "config.json").write_text(f'{{"number": {number}}}')
             registry.register(NAME, model, run_id, LINEAGE, who="benchmark")
-        before = len(registry.history(NAME))
+        championship = registry.championship(NAME)
+        before = len(championship.history())
         context = get_context("forkserver")
         context.set_forkserver_preload(["gem_core.records.registry", "mlflow"])
         barrier, answers = context.Barrier(given.processes), context.Queue()
@@ -77,7 +80,7 @@ def main() -> None:
             process.join()
         seconds = time.monotonic() - begin
         winners = [[version for n, version, why in told if n == number and not why] for number in range(given.rounds)]
-        log = registry.history(NAME)[before:]
+        log = championship.history()[before:]
         print(
             f"{given.rounds} rounds of {given.processes} processes in {seconds:.0f} s on {registry.uri.split(':')[0]}"
         )
@@ -85,7 +88,7 @@ def main() -> None:
         print(f"losers told that the champion is another: {sum('by now, not' in why for *_, why in told)}")
         print(f"losers told anything else: {sorted({why for *_, why in told if why and 'by now, not' not in why})}")
         print(f"log holds the winners in order: {[[move.to_version] for move in log] == winners}")
-        print(f"faults: {registry.faults(NAME)}")
+        print(f"faults: {championship.faults()}")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def perform(action: Action, who: str, reason: str) -> "Move":
     Raises:
         GemError: No name or no reason, a dashboard that only reads, a store out of reach, or another state than seen.
     """
+    from gem_core.records.promotion_log import Grounds
     from gem_core.records.registry import Registry
 
     if not allowed():
@@ -58,12 +59,12 @@ def perform(action: Action, who: str, reason: str) -> "Move":
         raise GemError("say who you are: the log keeps the name")
     if not reason:
         raise GemError("say why: the log keeps the reason")
-    registry, entry = Registry(Settings()), {"who": SIGNED.format(who=who), "reason": reason}
+    championship, grounds = Registry(Settings()).championship(action.name), Grounds(SIGNED.format(who=who), reason)
     try:
         if action.kind == "approve":
-            return registry.approve(action.name, action.version, seen=action.seen, **entry)
+            return championship.approve(action.version, grounds, seen=action.seen)
         if action.kind == "decline":
-            return registry.decline(action.name, action.version, seen=action.seen, **entry)
-        return registry.rollback(action.name, to=action.version, leaving=action.champion, **entry)
+            return championship.decline(action.version, grounds, seen=action.seen)
+        return championship.rollback(grounds, to=action.version, leaving=action.champion)
     finally:
         queries.forget()  # also after a refusal: what was shown is old

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from pydantic import ValidationError
 
+from dashboard.tables import Written, written_table
 from gem_core.errors import GemError
 from gem_core.judging.gates import GateReport
 from gem_core.records.promotion_log import content_hash
 from gem_core.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gem_core.judging.comparison import ModelComparison
     from gem_core.records.promotion_log import Move
     from gem_core.records.tracking import RunRecord
@@ -45,13 +48,13 @@ def versions(name: str) -> "list[Version]":
     return _versions(settings.mlflow_uri, name, settings)
 
 
-def runs() -> "list[RunRecord]":
-    """The MLflow runs of all experiments, newest first, unfinished and failed ones included.
+def runs(most: int) -> "list[RunRecord]":
+    """The newest MLflow runs of all experiments, unfinished and failed ones included.
 
     Raises:
         GemError: the store is out of reach.
     """
-    return _runs(Settings().mlflow_uri)
+    return _runs(Settings().mlflow_uri, most)
 
 
 def history(name: str) -> "list[Move]":
@@ -92,6 +95,16 @@ def comparison(first: "Version", second: "Version") -> "ModelComparison":
     return _comparison(str(scores), (first.digest, first.reference), (second.digest, second.reference))
 
 
+def written(chosen: str, models: "Mapping[str, str]") -> list[Written]:
+    """What models wrote from the same prompts, by what this machine's score store has: one for each way to write.
+
+    Args:
+        chosen: the model in question: others that did not write under its settings are left out.
+        models: what the page calls a model -> its content digest.
+    """
+    return _written(str(Settings().scores), chosen, tuple(models.items()))
+
+
 def forget() -> None:
     """Ask the registry anew, whoever asks next: something was changed here."""
     for remembered in (_families, _versions, _history, _report_behind):
@@ -127,14 +140,14 @@ def _versions(uri: str, name: str, _settings: Settings) -> "list[Version]":
 def _history(uri: str, name: str, _settings: Settings) -> "list[Move]":
     from gem_core.records.registry import Registry
 
-    return Registry(_settings).history(name) if _exists(uri) else []
+    return Registry(_settings).championship(name).history() if _exists(uri) else []
 
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=32, show_spinner="Asking the registry …")
 def _report_behind(uri: str, name: str, hash_of_move: str, _move: "Move", _settings: Settings) -> GateReport | None:
     from gem_core.records.registry import Registry
 
-    report, digest = Registry(_settings).report(name, _move), (_move.report or {}).get("digest")
+    report, digest = Registry(_settings).championship(name).report(_move), (_move.report or {}).get("digest")
     if digest is not None and (report is None or content_hash(report) != digest):
         raise GemError(
             f"the gate report of move {_move.number} of {name} is {'gone' if report is None else 'changed'}: "
@@ -154,11 +167,26 @@ def _comparison(store: str, first: tuple[str, str], second: tuple[str, str]) -> 
     return compare(ours, theirs, records=records.items, predictions=records.predictions, settings=known)
 
 
+@st.cache_data(max_entries=32, show_spinner="Reading what was written …", ttl=60.0)
+def _written(store: str, chosen: str, models: tuple[tuple[str, str], ...]) -> list[Written]:
+    from gem_core.evaluation.store import ScoreStore
+    from gem_core.judging.recorded_scores import recorded_continuations
+
+    found, records, digests = [], ScoreStore(Path(store)), dict(models)
+    for decoding, by_digest in recorded_continuations(Path(store), digests[chosen], list(digests.values())).items():
+        entries = {model: by_digest[digest] for model, digest in models if digest in by_digest}
+        texts = {model: records.continuations(entry.scores[0]) for model, entry in entries.items()}
+        rows = {model: table.to_pylist() for model, table in texts.items() if table is not None}
+        if chosen in rows:
+            found.append(written_table(decoding, {model: entries[model] for model in rows}, rows))
+    return found
+
+
 @st.cache_data(ttl=FRESH_FOR, max_entries=8, show_spinner=False)
-def _runs(uri: str) -> "list[RunRecord]":
+def _runs(uri: str, most: int) -> "list[RunRecord]":
     from gem_core.records.tracking import Tracking
 
-    return Tracking(uri).runs() if _exists(uri) else []
+    return Tracking(uri).runs(most=most) if _exists(uri) else []
 
 
 def _exists(uri: str) -> bool:

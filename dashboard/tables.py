@@ -1,7 +1,8 @@
 """What the pages show as tables: versions and runs in, data frames out. Pure functions, no Streamlit."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from gem_core.evaluation.store import Entry
     from gem_core.judging.difference import Difference
     from gem_core.records.promotion_log import Move
     from gem_core.records.tracking import RunRecord
@@ -149,6 +151,65 @@ def difference_table(
                 gap = ours[task] - theirs[task]
                 found.append((kind, task, theirs[task], ours[task], gap, None, None, "no interval"))
     return pd.DataFrame(found, columns=columns).astype({"low": "float64", "high": "float64"})
+
+
+@dataclass(frozen=True)
+class Written:
+    """What models wrote from the same prompts in one way."""
+
+    decoding: str
+    """``greedy`` or ``sampled``."""
+    allowed: int
+    """Tokens of a continuation at most."""
+    limited: bool
+    """Whether these are a part of the prompts: a quick look."""
+    figures: pd.DataFrame
+    """One row a model: ``likelihood``, ``repetition``, ``length`` (points) and ``perplexity``."""
+    texts: pd.DataFrame
+    """One row a prompt and model: ``prompt``, ``model``, ``continuation``, ``tokens``, ``likelihood`` and
+    ``repetition`` (shares)."""
+
+    @property
+    def prompts(self) -> list[str]:
+        """Each once, as they were drawn."""
+        return self.texts["prompt"].drop_duplicates().tolist()
+
+    def side_by_side(self) -> pd.DataFrame:
+        """One row a prompt, a column a model: what each wrote."""
+        wide = self.texts.pivot_table(
+            index="prompt", columns="model", values="continuation", aggfunc="first", sort=False
+        )
+        return wide[list(self.figures["model"])].reset_index()
+
+
+def written_table(
+    decoding: str, entries: "Mapping[str, Entry]", records: "Mapping[str, Sequence[Mapping[str, Any]]]"
+) -> Written:
+    """What was recorded of one way to write, by what the page calls a model.
+
+    Args:
+        decoding: ``greedy`` or ``sampled``.
+        entries: model -> its scores; their settings are equal.
+        records: model -> a row a continuation, as :mod:`gem_core.evaluation.continuations` keeps them.
+    """
+    figures = []
+    for model, entry in entries.items():
+        value = {score.metric: score.value for score in entry.scores}
+        repetition = 100.0 - value["distinct"]
+        figures.append((model, value["likelihood"], value["perplexity"], repetition, value["length"]))
+    texts = [
+        (row["prompt"], model, row["continuation"], row["tokens"], row["likelihood"], 1.0 - row["distinct"])
+        for model, rows in records.items()
+        for row in rows
+    ]
+    first = next(iter(entries.values()))
+    return Written(
+        decoding=decoding,
+        allowed=int(first.settings["max_new_tokens"]),
+        limited=first.scores[0].limited,
+        figures=pd.DataFrame(figures, columns=["model", "likelihood", "perplexity", "repetition", "length"]),
+        texts=pd.DataFrame(texts, columns=["prompt", "model", "continuation", "tokens", "likelihood", "repetition"]),
+    )
 
 
 def move_table(moves: "Sequence[Move]") -> pd.DataFrame:

@@ -59,6 +59,14 @@ HELP = {
     "shadow": "A version that runs beside the champion, for comparison only.",
     "verdict": "What the quality gates said: **passed**, **failed**, or **inconclusive** when a number was missing or "
     "too uncertain to decide.",
+    "continuations": "Recorded when the models were measured: each continues the same beginnings of texts, and the "
+    "base reads what it wrote.",
+    "likelihood": "How likely the base finds what was written, in points: the probability of a token, averaged within "
+    "a text and over texts. A loop is likely, too: read it together with the repetition.",
+    "perplexity": "The same over all tokens together: how many tokens the base would have found as likely. Lower is "
+    "better.",
+    "repetition": "Of all runs of four tokens, the share that occurred before in the same text.",
+    "length": "Tokens written, of those that were allowed.",
     "similarity": "Cosine similarity: 1 means the model sees the two texts as the same, 0 as unrelated.",
     "rank": "1 is the most similar pair of all.",
 }

@@ -24,7 +24,8 @@ from flows.progress import report
 from flows.promotion import patient
 from gem_core.errors import GemError
 from gem_core.records.mlflow_connection import UnavailableError
-from gem_core.records.promotion_log import Move, last_of
+from gem_core.records.promotion import Championship
+from gem_core.records.promotion_log import Grounds, Move, last_of
 from gem_core.records.registry import Registry
 from gem_core.records.versions import Version
 
@@ -60,13 +61,14 @@ def await_person(registry: Registry, version: Version, hours: float) -> Decision
         What was decided; that the version still waits, when nobody came in time.
     """
     name, number, decided = version.name, version.version, threading.Event()
-    challenge = patient(lambda: last_of(registry.history(name), ("challenge",), number))()
+    championship = registry.championship(name)
+    challenge = patient(lambda: last_of(championship.history(), ("challenge",), number))()
     if challenge is None:
         return Decision(promoted=False, sentence="waits for nobody: its alias was set by other means")
     own, tag = UUID(flow_run.id), f"waits:{name}/{number}/{challenge.hash[:12]}"
     with get_client(sync_client=True) as client:
         client.update_flow_run(own, tags={*flow_run.tags, tag})
-    watcher = threading.Thread(target=_watch, args=(registry, challenge, name, own, tag, decided), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(championship, challenge, own, tag, decided), daemon=True)
     watcher.start()
     report("approval", 0.0, f"gem approve {name} {number}, or in the dashboard or the Prefect UI")
     try:
@@ -96,17 +98,17 @@ def _question(version: Version, challenge: Move) -> str:
 
 def _settle(registry: Registry, name: str, challenge: Move, answer: Answer) -> Decision:
     """Carry out what the person said in the UI; what was decided elsewhere meanwhile stands."""
-    number = challenge.version or ""
-    if answer.model_dump() != ELSEWHERE and _waits(registry, name, challenge):
-        decide = registry.approve if answer.approve else registry.decline
+    number, championship = challenge.version or "", registry.championship(name)
+    if answer.model_dump() != ELSEWHERE and _waits(championship, challenge):
+        decide = championship.approve if answer.approve else championship.decline
         try:
-            who, reason = answer.who or getpass.getuser(), answer.reason or "in the Prefect UI"
-            decide(name, number, who=who, reason=reason, seen=challenge.hash)
+            grounds = Grounds(answer.who or getpass.getuser(), answer.reason or "in the Prefect UI")
+            decide(number, grounds, seen=challenge.hash)
         except UnavailableError:
             raise
         except GemError as refusal:  # the champion moved: a person's answer came too late, and the run did not fail
             return Decision(promoted=False, waits=True, sentence=str(refusal))
-    last = last_of(registry.history(name), ("approve", "decline", "promote", "rollback"), number)
+    last = last_of(championship.history(), ("approve", "decline", "promote", "rollback"), number)
     reigning = registry.champion(name)
     promoted = reigning is not None and reigning.version == number
     if last is None or last.number < challenge.number:
@@ -114,17 +116,17 @@ def _settle(registry: Registry, name: str, challenge: Move, answer: Answer) -> D
     return Decision(promoted=promoted, sentence=f"{DONE[last.action]} by {last.who}: {last.reason}")
 
 
-def _waits(registry: Registry, name: str, challenge: Move) -> bool:
+def _waits(championship: Championship, challenge: Move) -> bool:
     """Whether the version still waits by this very move."""
-    latest = last_of(registry.history(name), ("challenge",))
-    return latest == challenge and registry.waits(name, challenge.version or "")
+    latest = last_of(championship.history(), ("challenge",))
+    return latest == challenge and championship.waits(challenge.version or "")
 
 
-def _watch(registry: Registry, challenge: Move, name: str, own: UUID, tag: str, decided: threading.Event) -> None:
+def _watch(championship: Championship, challenge: Move, own: UUID, tag: str, decided: threading.Event) -> None:
     """Wake the flow run when its version waits no more, or when the form of a flow run that died was filled in."""
     while not decided.wait(POLL_SECONDS):
         try:
-            answer = _answered(own, tag) if _waits(registry, name, challenge) else ELSEWHERE
+            answer = _answered(own, tag) if _waits(championship, challenge) else ELSEWHERE
             if answer is None:
                 continue
             resume_flow_run(own, run_input=answer)

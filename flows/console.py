@@ -6,6 +6,7 @@ import pydantic_core
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gem_core.errors import GemError
 from gem_core.evaluation.scores import Scores
@@ -15,13 +16,16 @@ VERDICT_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
 def out() -> Console:
-    """Standard output. Made when asked for, so that a redirected stream is seen."""
-    return Console(highlight=False)
+    """Standard output. Made when asked for, so that a redirected stream is seen.
+
+    What is printed is taken literally: names, reasons and paths may hold brackets, which rich would read as its markup.
+    """
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def err() -> Console:
-    """Standard error: progress and everything that is not the answer."""
-    return Console(stderr=True, highlight=False)
+    """Standard error: progress and everything that is not the answer; literal, too."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def print_json(document: object) -> None:
@@ -29,7 +33,7 @@ def print_json(document: object) -> None:
     typer.echo(pydantic_core.to_json(document, indent=2, inf_nan_mode="null").decode())
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> Table:
     """A table whose first column is text and whose others are numbers."""
     drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
     for position, column in enumerate(columns):
@@ -86,7 +90,7 @@ def gate_table(report: GateReport) -> Table:
         drawn.add_column(column, overflow="fold")
     for result in report.results:
         colour = VERDICT_COLOURS[result.verdict]
-        drawn.add_row(result.name, f"[{colour}]{result.verdict}[/{colour}]", result.reason)
+        drawn.add_row(result.name, Text(result.verdict, style=colour), result.reason)
     return drawn
 
 
@@ -100,5 +104,5 @@ def time_table(seconds: Mapping[str, float], wall: float) -> Table:
 
 def fail(error: GemError) -> int:
     """Print the one line and return the exit status."""
-    err().print(f"[bold red]error:[/bold red] {' '.join(str(error).split())}", soft_wrap=True)
+    err().print(Text("error:", style="bold red"), " ".join(str(error).split()), soft_wrap=True)
     return 1

@@ -47,12 +47,18 @@ def gather(run: Run, data: PreparedData, training: Trained, parent: str | None) 
 
 
 def code_commit() -> str | None:
-    """The commit this program runs from, ``-dirty`` if changed; None outside a checkout."""
-    folder = Path(__file__).parent
-    described = subprocess.run(
-        ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607 - git is wherever the user has it
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or None
+    """The commit this program runs from, ``-dirty`` if changed; None outside a checkout of its own, and without git."""
+    root = Path(__file__).resolve().parents[1]
+    if _git(root, "rev-parse", "--show-toplevel") != str(root):  # installed below another project's checkout
+        return None
+    return _git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None where it has nothing to say, or there is none (as in the image)."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return said.stdout.strip() or None

@@ -74,10 +74,10 @@ def shown_on(console: Console) -> Iterator[None]:
             _view.reset(token)
         return
     columns = (
-        TextColumn("{task.description:<22}"),
+        TextColumn("{task.description:<22}", markup=False),
         BarColumn(),
         TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         token = _view.set(Bars(progress))

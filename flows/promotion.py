@@ -5,7 +5,7 @@ The registry's log is the only memory: what was decided before a crash is found,
 
 import getpass
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -16,6 +16,7 @@ from flows.progress import report
 from gem_core.judging.gates import GateReport
 from gem_core.recipe import Recipe
 from gem_core.records.mlflow_connection import UnavailableError
+from gem_core.records.promotion_log import ALIAS_ACTIONS, Grounds, Move, content_hash, last_of, taken_back
 from gem_core.records.registry import Registry
 from gem_core.records.versions import Version
 
@@ -55,6 +56,9 @@ def patient(step: Callable[P, T]) -> Callable[P, T]:
 def decide(registry: Registry, recipe: Recipe, version: Version, expected: str | None, verdict: GateReport) -> Decision:
     """Move the champion alias, let the version wait, or refuse it, by the verdict and the recipe's policy.
 
+    What a person has said stands: a version that was rolled back waits for one instead of being promoted again, and a
+    challenger that was declined is not put forward again by the same report against the same champion.
+
     Args:
         registry: Where.
         recipe: Whose policy counts.
@@ -66,21 +70,26 @@ def decide(registry: Registry, recipe: Recipe, version: Version, expected: str |
         GemError: The champion is another by now.
     """
     reason, step = verdict.sentence(), verdict.next_step
-    entry = {"who": getpass.getuser(), "reason": reason, "report": verdict.model_dump(mode="json")}
-    name, number = version.name, version.version
+    grounds = Grounds(getpass.getuser(), reason, verdict.model_dump(mode="json"))
+    name, number, championship = version.name, version.version, registry.championship(version.name)
     if expected == number:
         return Decision(promoted=True, sentence="is champion already; its weights did not change")
-    if step == "human" or (step == "promote" and recipe.promotion == "manual"):
-        registry.challenge(name, number, expected=expected, **entry)
-        waiting = f"waits as challenger for `gem approve {name} {number}`; {reason}"
+    moves = championship.history()
+    back = taken_back(moves, number) if step == "promote" and recipe.promotion == "automatic" else None
+    if step == "human" or (step == "promote" and recipe.promotion == "manual") or back is not None:
+        if no := _declined(moves, number, expected, content_hash(verdict.model_dump(mode="json"))):
+            return Decision(promoted=False, sentence=f"not promoted: {no.who} declined it: {no.reason}; {reason}")
+        championship.challenge(number, grounds, expected=expected)
+        why = f", since {back.who} rolled it back ({back.reason})" if back else ""
+        waiting = f"waits as challenger for `gem approve {name} {number}`{why}; {reason}"
         return Decision(promoted=False, waits=True, sentence=waiting)
     if step == "promote" and recipe.promotion == "shadow":
-        registry.challenge(name, number, expected=expected, shadow=True, **entry)
+        championship.shadow(number, grounds, expected=expected)
         return Decision(promoted=False, sentence=f"runs in shadow until `gem promote {name} {number}`; {reason}")
     if step == "promote":
-        registry.promote(name, number, expected=expected, **entry)
+        championship.promote(number, grounds, expected=expected)
         return Decision(promoted=True, sentence=f"promoted to champion (was {expected or 'none'}); {reason}")
-    registry.refuse(name, number, **entry)
+    championship.refuse(number, grounds)
     if step == "more-items":
         needed = f"about {verdict.needed_items:,}" if verdict.needed_items else "more"
         if verdict.exhausted:
@@ -88,3 +97,11 @@ def decide(registry: Registry, recipe: Recipe, version: Version, expected: str |
             return Decision(promoted=False, sentence=f"not promoted: {there}; {reason}")
         return Decision(promoted=False, sentence=f"not promoted: measure {needed} items and run again; {reason}")
     return Decision(promoted=False, sentence=f"not promoted; {reason}")
+
+
+def _declined(moves: Sequence[Move], version: str, champion: str | None, report: str) -> Move | None:
+    """The answer of a person who was asked this very question last: a report's digest, against a champion."""
+    last = last_of(moves, (*ALIAS_ACTIONS, "refuse"), version)
+    if last is None or last.action != "decline" or last.from_version != champion:
+        return None
+    return last if (last.report or {}).get("digest") == report else None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from prefect import flow
 
 from flows import lineage, steps
+from flows.promotion import patient
 from flows.run import Run
 from flows.timing import Stopwatch
 from gem_core.errors import GemError
@@ -13,7 +14,6 @@ from gem_core.evaluation.plan import plan
 from gem_core.evaluation.store import ScoreStore
 from gem_core.judging.comparison import ModelComparison, compare
 from gem_core.records.registry import Registry
-from gem_core.records.tracking import Tracking
 from gem_core.records.versions import Version
 from gem_core.reproduction import MARGIN, Reproduction, changed_since, check_same, concluded, pinned
 from gem_core.settings import Settings
@@ -29,7 +29,8 @@ REPRODUCES = "gem.reproduces"
 def reproduce(name: str, version: str, margin: float = MARGIN) -> Reproduction:
     """Train a version anew and say whether the same came out. Nothing is registered or promoted.
 
-    An interrupted reproduction goes on where it stopped; a finished one is made anew.
+    An interrupted reproduction goes on where it stopped; a finished one is made anew. It waits for a registry that is
+    down, as a post-training run does.
 
     Args:
         name: The registered model.
@@ -40,7 +41,7 @@ def reproduce(name: str, version: str, margin: float = MARGIN) -> Reproduction:
         GemError: No such version, none of this platform, or base or rows cannot be had as they were.
     """
     settings, watch = Settings(), Stopwatch()
-    found = Registry(settings).get(name, version)
+    found = find(settings, name, version)
     if found.lineage is None:
         raise GemError(f"{found.reference} was registered by another program: nothing is known of its making")
     recipe = pinned(found.lineage)
@@ -50,8 +51,7 @@ def reproduce(name: str, version: str, margin: float = MARGIN) -> Reproduction:
         steps.estimate_cost(run)
         if Trained.find(run.folder) is not None:
             shutil.rmtree(run.folder)
-        mlflow_run = steps.start_record(run)
-        Tracking(settings.mlflow_uri).set_tags(mlflow_run, {REPRODUCES: found.reference})
+        mlflow_run = steps.start_record(run, {REPRODUCES: found.reference})
         with steps.closing_record(run, mlflow_run):
             data = steps.prepare(run)
             check_same("training rows", found.lineage.data_digest, data.digest)
@@ -66,6 +66,13 @@ def reproduce(name: str, version: str, margin: float = MARGIN) -> Reproduction:
                 comparison=None if same else _compare(run, found, trained, ray),
                 margin=margin,
             )
+
+
+@steps.repeatable
+@patient
+def find(settings: Settings, name: str, version: str) -> Version:
+    """The version that is to be made again."""
+    return Registry(settings).get(name, version)
 
 
 def _compare(run: Run, version: Version, trained: Trained, ray: Cluster) -> ModelComparison | None:

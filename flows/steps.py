@@ -6,7 +6,7 @@ people and is not tried again. Registering and promoting are idempotent, so a cr
 
 import getpass
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ once = task(cache_policy=NO_CACHE)
 
 
 @repeatable
+@patient
 def resolve(recipe: Recipe, settings: Settings, watch: Stopwatch) -> Run:
     """Pin the base model: revision, digest, licence; refuse what GEM cannot train."""
     with watch.step("resolve the base"), watch.stages("pre-training") as staged:
@@ -81,11 +82,11 @@ def estimate_cost(run: Run) -> None:
 
 @repeatable
 @patient
-def start_record(run: Run) -> str:
-    """Open the one MLflow run, or the unfinished one of an earlier try; returns its id."""
+def start_record(run: Run, tags: Mapping[str, str] | None = None) -> str:
+    """Open the one MLflow run with these tags, or the unfinished one of an earlier try; returns its id."""
     tracking = Tracking(run.settings.mlflow_uri)
-    tags = {RUN_KEY: run.key, "gem.flow_run": flow_run.id or "", "gem.base_digest": run.base.digest}
-    mlflow_run = tracking.start_run(run.recipe.name, f"seed-{run.recipe.seed}", tags)
+    own = {RUN_KEY: run.key, "gem.flow_run": flow_run.id or "", "gem.base_digest": run.base.digest}
+    mlflow_run = tracking.start_run(run.recipe.name, f"seed-{run.recipe.seed}", own | (tags or {}))
     content = run.recipe.model_dump(mode="json")
     # Parameters cannot be changed later, and a rerun may ask for other resources: those are only in recipe.yaml.
     tracking.log_params(

@@ -6,15 +6,38 @@ The libraries' own variables keep their names and are read by the libraries them
 """
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gem_core.errors import GemError
+
+SQLITE = "sqlite:///"
 
 
 class Settings(BaseSettings):
-    """Read from ``GEM_*`` variables when constructed; constructing it creates no folder and calls no server."""
+    """Read from ``GEM_*`` variables when constructed; constructing it creates no folder and calls no server.
 
-    model_config = SettingsConfigDict(env_prefix="GEM_", frozen=True, extra="ignore")
+    Places on this machine become absolute: jobs start in other folders, and mean the same ones.
+
+    Raises:
+        GemError: A variable that does not fit.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GEM_", env_ignore_empty=True, frozen=True, extra="ignore")
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - the fields below
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            faults = [(str(fault["loc"][0]), fault) for fault in error.errors()]
+            raise GemError(
+                "; ".join(
+                    f"{name if name.isupper() else f'GEM_{name.upper()}'}={fault['input']!r}: {fault['msg']}"
+                    for name, fault in faults
+                )
+            ) from error
 
     home: Path = Path.home() / ".gem"
     """``GEM_HOME``: runs, caches and the default MLflow store. A shared folder when jobs run on a cluster."""
@@ -37,6 +60,18 @@ class Settings(BaseSettings):
 
     debug: bool = False
     """``GEM_DEBUG``: show tracebacks instead of one-line errors (the same as ``gem --debug``)."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _absolute_store(cls, uri: str | None) -> str | None:
+        if uri is None or not uri.startswith(SQLITE):
+            return uri
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).expanduser().absolute()}"
 
     @property
     def mlflow_uri(self) -> str:

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -39,21 +40,23 @@ class Head:
     """What ``cluster.json`` says about a cluster."""
 
     pid: int
-    created: float
-    """When the process began: a later process may get the same pid."""
     address: str
     token: str
     folder: str
     """Ray's sockets and logs are in its ``ray/``."""
 
     def process(self) -> psutil.Process | None:
-        """The living process, if it is still the same."""
+        """The living process, if it is still the same.
+
+        A later process may get the same pid, so its command line has to name our entry point and port. When it began
+        would not do: that is counted from the boot, whose time moves whenever the clock is put right.
+        """
         try:
             process = psutil.Process(self.pid)
-            same = process.create_time() == self.created and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+            command = process.cmdline()  # of a zombie there is none
+        except psutil.Error:
             return None
-        return process if same else None
+        return process if {ENTRY, str(urlsplit(self.address).port)} <= set(command) else None
 
 
 @contextlib.contextmanager
@@ -110,8 +113,7 @@ def _start(folder: Path, last: Head | None) -> Head:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    created = psutil.Process(process.pid).create_time()
-    head = Head(process.pid, created, address, token, str(root))
+    head = Head(process.pid, address, token, str(root))
     scratch = folder / "cluster.json.new"
     scratch.unlink(missing_ok=True)
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:

@@ -28,6 +28,12 @@ def test_what_a_service_mounts_is_there(name: str) -> None:
         assert (INFRA / source).is_file() if source.startswith(".") else source in COMPOSE["volumes"]
 
 
+def test_nodes_share_what_a_base_of_the_hub_links_to() -> None:
+    (mount,) = {volume for volume in COMPOSE["x-gem"]["volumes"] if volume.startswith("home:")}
+    for name in ("gem", "ray-head", "dashboard"):
+        assert SERVICES[name]["environment"]["HF_HOME"].startswith(f"{mount.split(':')[1]}/")
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_ports_are_published_on_loopback_only(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", ()))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import streamlit as st
 
-from dashboard import charts, queries, tables
+from dashboard import charts, queries, tables, writing
 from dashboard.family import choose_family
 from dashboard.panels import coloured_tags, gate_cards, unreadable, version_badges
 from dashboard.selection import choose_one, choose_some
@@ -137,11 +137,14 @@ def _detail(versions: "list[Version]") -> None:
     wide, narrow = st.columns([3, 2], gap="large")
     with wide:
         st.subheader("Task by task", anchor=False)
-        _tasks(version, by_label, champion)
+        beside = _tasks(version, by_label, champion)
     with narrow:
         st.subheader("Quality gates", anchor=False, help=HELP["verdict"])
         _gates(version)
         _origin(version)
+    digests = {BASE: version.lineage.base_digest if version.lineage else ""}
+    digests |= {label: one.digest for label, one in by_label.items()}
+    writing.show(chosen, {label: digests[label] for label in (*beside, chosen)})
 
 
 def _made(version: "Version") -> str:
@@ -164,8 +167,8 @@ def _averages(version: "Version", champion: "Version | None") -> None:
             )
 
 
-def _tasks(version: "Version", by_label: "dict[str, Version]", champion: "Version | None") -> None:
-    """The scores of every task, beside the versions the reader chose."""
+def _tasks(version: "Version", by_label: "dict[str, Version]", champion: "Version | None") -> list[str]:
+    """The scores of every task, beside the versions the reader chose; returns their labels."""
     others = [BASE, *(label for label in by_label if label != tables.label(version))]
     usual = [BASE, *([tables.label(champion)] if champion and champion is not version else [])]
     beside = choose_some("Shown beside it", others, key="beside", default=usual)
@@ -176,7 +179,7 @@ def _tasks(version: "Version", by_label: "dict[str, Version]", champion: "Versio
             "This version has no scores yet: they appear when its evaluation has ended.",
             icon=":material/hourglass_top:",
         )
-        return
+        return beside
     for kind in tables.KINDS:
         table = tables.score_table(scores, kind)
         if len(table):
@@ -186,6 +189,7 @@ def _tasks(version: "Version", by_label: "dict[str, Version]", champion: "Versio
                 width="stretch",
                 alt=f"Points of {', '.join(scores)} on each {kind} task",
             )
+    return beside
 
 
 def _gates(version: "Version") -> None:
@@ -220,7 +224,7 @@ def _origin(version: "Version") -> None:
 def _recent_runs(versions: "list[Version]") -> None:
     """The latest runs of all models; asks again by itself, so that a running one can be watched."""
     try:
-        runs = queries.runs()[:SHOWN_RUNS]
+        runs = queries.runs(SHOWN_RUNS)
     except GemError as error:  # caught here, too: when it asks by itself, the page around it does not run
         unreadable(error)
         return

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from flows.commands.models import ModelArgument, SuiteOption, TasksOption, evaluation_of, measured
 from flows.commands.runs import JsonOption
@@ -49,7 +50,7 @@ def compare(
     out().print(table(f"{second} against {first} (points, 0 to 100)", COLUMNS, map(_row, _shown(comparison))))
     for row in comparison.at("task"):
         if not row.comparable:
-            out().print(f"[yellow]{row.label} is not compared: {row.reason}[/yellow]", soft_wrap=True)
+            out().print(f"{row.label} is not compared: {row.reason}", style="yellow", soft_wrap=True)
     out().print(f"\n{comparison.sentence}.", soft_wrap=True)
     if html is not None:
         out().print(f"The report is in {html}", soft_wrap=True)
@@ -98,16 +99,15 @@ def _shown(comparison: ModelComparison) -> tuple[Difference, ...]:
     return comparison.at("average", "category", "task")
 
 
-def _row(row: Difference) -> list[str]:
-    label = f"[bold]{row.label}[/bold]" if row.level == "average" else f"  {row.label}"
-    colour = COLOURS.get(row.verdict)
+def _row(row: Difference) -> list[str | Text]:
+    label = f"{row.label}{' (limited)' if row.limited else ''}"
     return [
-        f"{label}{' (limited)' if row.limited else ''}",
+        Text(label, style="bold") if row.level == "average" else f"  {label}",
         points(row.first),
         points(row.second),
         "–" if row.difference is None else f"{row.difference:+.2f}",
         "–" if row.interval is None else f"{row.interval[0]:+.2f} to {row.interval[1]:+.2f}",
-        f"[{colour}]{row.verdict}[/{colour}]" if colour else row.verdict,
+        Text(row.verdict, style=COLOURS.get(row.verdict, "")),
     ]
 
 

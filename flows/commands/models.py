@@ -105,7 +105,7 @@ def evaluate(
         rows += [[f"  {part.task}", points(part.value)] for part in scores.parts(metric)]
     out().print(table(f"Scores of {model}", ["metric", "points"], rows))
     for task, reason in scores.missing.items():
-        out().print(f"[yellow]{task} is missing: {reason}[/yellow]")
+        out().print(f"{task} is missing: {reason}", style="yellow", soft_wrap=True)
 
 
 def _lines() -> list[str]:

@@ -44,7 +44,7 @@ def reproduce(
             ]
             console.print(table("Scores (points, 0 to 100)", ["task", "registered", "now", "difference"], scores))
         colour = "green" if found.succeeded else "red"
-        console.print(f"[{colour}]{found.verdict}: {found.sentence}[/{colour}]", soft_wrap=True)
+        console.print(f"{found.verdict}: {found.sentence}", style=colour, soft_wrap=True)
         console.print(f"What was made is in {found.folder}", soft_wrap=True)
     if not found.succeeded:
         raise typer.Exit(1)

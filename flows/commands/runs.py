@@ -50,9 +50,9 @@ def demo() -> None:
     outcome = _run(recipes.load("sandbox", [f"seed={1 + len(known)}"]))
     _show(outcome)
     console = out()
-    console.print("\n[bold]Look at it[/bold]")
+    console.print("\nLook at it", style="bold")
     console.print("  gem dashboard               versions side by side; embed texts with two of them")
-    console.print(f"  mlflow ui --backend-store-uri {Settings().mlflow_uri}")
+    console.print(f"  mlflow ui --backend-store-uri {Settings().mlflow_uri}", soft_wrap=True)
     console.print("  prefect server start        the flow runs, with their gate reports")
     console.print(f"  gem encode models:/{outcome.name}/{outcome.version} 'a text' 'another text'")
 
@@ -125,7 +125,7 @@ def _show(outcome: "Outcome") -> None:
     console.print()
     colour = "green" if outcome.decision.promoted else "yellow"
     console.print(
-        f"[{colour}]{outcome.name} version {outcome.version}: {outcome.decision.sentence}[/{colour}]", soft_wrap=True
+        f"{outcome.name} version {outcome.version}: {outcome.decision.sentence}", style=colour, soft_wrap=True
     )
     console.print()
     console.print(time_table(outcome.seconds, wall=time.time() - psutil.Process(os.getpid()).create_time()))

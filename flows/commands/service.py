@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from flows.commands.runs import JsonOption
 from flows.console import out, print_json
@@ -51,7 +52,8 @@ def doctor(json: JsonOption = False) -> None:
         print_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in findings])
     else:
         for name, ok, detail in findings:
-            out().print(f"{'[green]ok[/green]     ' if ok else '[red]problem[/red]'} {name}: {detail}", soft_wrap=True)
+            mark = Text("ok     ", style="green") if ok else Text("problem", style="red")
+            out().print(mark, f"{name}: {detail}", soft_wrap=True)
     if not all(ok for _, ok, _ in findings):
         raise typer.Exit(1)
 

@@ -7,7 +7,8 @@ import typer
 
 from flows.commands.runs import JsonOption
 from flows.console import out, print_json, table
-from gem_core.records.promotion_log import Move
+from gem_core.records.promotion import Championship
+from gem_core.records.promotion_log import Grounds, Move
 from gem_core.records.registry import Registry
 from gem_core.settings import Settings
 
@@ -17,11 +18,11 @@ ReasonOption = Annotated[str, typer.Option(help="Why; kept in the log.")]
 
 def history(name: NameArgument, json: JsonOption = False) -> None:
     """Every move of the champion alias: who, when, from, to and why."""
-    moves = Registry(Settings()).history(name)
+    moves = _championship(name).history()
     if json:
         print_json(moves)
         return
-    columns = ["when", "action", "version", "from", "to", "who", "reason"]
+    columns = ["when (UTC)", "action", "version", "from", "to", "who", "reason"]
     rows = [
         [
             f"{m.when:%Y-%m-%d %H:%M:%S}",
@@ -46,7 +47,7 @@ def promote(
     registry = Registry(Settings())
     reigning = registry.champion(name)
     expected = reigning.version if reigning else None
-    move = registry.promote(name, version, expected=expected, who=getpass.getuser(), reason=reason)
+    move = registry.championship(name).promote(version, Grounds(getpass.getuser(), reason), expected=expected)
     _say_champion(name, move)
 
 
@@ -56,7 +57,7 @@ def approve(
     reason: ReasonOption = "approved by hand",
 ) -> None:
     """Make a waiting challenger the champion. Refused if the champion changed since it was judged."""
-    move = Registry(Settings()).approve(name, version, who=getpass.getuser(), reason=reason)
+    move = _championship(name).approve(version, Grounds(getpass.getuser(), reason))
     _say_champion(name, move)
 
 
@@ -66,14 +67,14 @@ def decline(
     reason: ReasonOption = "declined by hand",
 ) -> None:
     """Take a waiting challenger out of the running; it stays registered."""
-    move = Registry(Settings()).decline(name, version, who=getpass.getuser(), reason=reason)
+    move = _championship(name).decline(version, Grounds(getpass.getuser(), reason))
     out().print(f"{name}: version {move.version} waits no more; champion is {move.to_version or 'nobody'}")
 
 
 def verify_log(name: NameArgument, json: JsonOption = False) -> None:
     """Check the log of a model: its chain of hashes, its gate reports, and that the champion is the one it says."""
-    registry = Registry(Settings())
-    faults, moves = registry.faults(name), registry.history(name)
+    championship = _championship(name)
+    faults, moves = championship.faults(), championship.history()
     if json:
         print_json({"moves": len(moves), "last": moves[-1].hash if moves else None, "faults": faults})
     else:
@@ -89,8 +90,12 @@ def rollback(
     reason: ReasonOption = "rolled back by hand",
 ) -> None:
     """Give the champion alias back to the previous champion, or to a named version."""
-    move = Registry(Settings()).rollback(name, who=getpass.getuser(), reason=reason, to=to)
+    move = _championship(name).rollback(Grounds(getpass.getuser(), reason), to=to)
     _say_champion(name, move)
+
+
+def _championship(name: str) -> Championship:
+    return Registry(Settings()).championship(name)
 
 
 def _say_champion(name: str, move: Move) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gem_core.errors import GemError
+from gem_core.recipe.gates import split_names as split_names
 from gem_core.sandbox import EMBEDDING_TASKS, LANGUAGE_GROUP
 from gem_core.sandbox.exam import SUBJECTS
 
@@ -95,11 +95,6 @@ def is_sandbox(task: str) -> bool:
     return task.lower().startswith("sandbox")
 
 
-def split_names(text: str) -> list[str]:
-    """The names of a comma-separated list; a comma in parentheses belongs to a name: ``MTEB(eng, v2),mmlu``."""
-    return [name.strip() for name in re.split(r",(?![^()]*\))", text) if name.strip()]
-
-
 def sort_tasks(names: Iterable[str], home: Path | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Tell embedding tasks from language tasks.
 
@@ -138,8 +133,7 @@ def benchmark_tasks(name: str, home: Path | None = None) -> tuple[BenchmarkTask,
         return known.benchmarks[name]
     if name in known.unreadable:
         raise _unknown(name, ("embedding",), home)
-    near = _near(name, known.benchmarks)
-    raise GemError(f"unknown benchmark {name!r}; " + (f"did you mean {' or '.join(near)}?" if near else _LISTS))
+    raise GemError(f"unknown benchmark {name!r}; {did_you_mean(name, known.benchmarks) or _LISTS}")
 
 
 def check(names: Iterable[str], kind: Kind, home: Path | None = None) -> None:
@@ -167,16 +161,20 @@ def _unknown(name: str, kinds: tuple[Kind, ...], home: Path | None) -> GemError:
     what = f"unknown {kinds[0] if len(kinds) == 1 else 'evaluation'} task {name!r}"
     if "embedding" in kinds and not is_sandbox(name) and name in embedding_names(home).unreadable:
         return GemError(f"{name!r} asks for more than text (images, sound or video); name a task of texts")
-    if near := _near(name, [known for kind in kinds for known in _known(name, kind, home)]):
-        return GemError(f"{what}; did you mean {' or '.join(near)}?")
+    if guess := did_you_mean(name, [known for kind in kinds for known in _known(name, kind, home)]):
+        return GemError(f"{what}; {guess}")
     lists = {"embedding": "mteb's", "language": "lm-eval's"}
     return GemError(f"{what}; see {' and '.join(lists[kind] for kind in kinds)} list of tasks for the names")
 
 
-def _near(name: str, known: Collection[str]) -> list[str]:
-    """Up to three known names that `name` may be meant for, the closest first; upper and lower case are alike."""
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """A question with up to three known names that `name` may be meant for, the closest first; empty without any.
+
+    Upper and lower case are alike.
+    """
     by_lower = {one.lower(): one for one in sorted(known)}
-    return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
+    near = [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def _home(home: Path | None) -> Path:

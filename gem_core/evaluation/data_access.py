@@ -20,14 +20,22 @@ class Unreachable:
 def unreachable(load: Callable[[], object]) -> Unreachable | None:
     """Run `load`; None when it worked, else why the data cannot be had.
 
-    Hub libraries report an unreachable server, a data set that is not there and a configuration that is not there by
-    errors of these families. Only loading is run under them: an error while measuring is a bug and stays one.
+    The libraries report an unreachable server, a data set or configuration that is not there, one that is broken or
+    made by a script (RuntimeError), and a package that a task needs, by errors of these families. Only loading is run
+    under them: an error while measuring is a bug and stays one.
     """
-    import httpx
+    import httpx2
+    from datasets.exceptions import DatasetsError
 
     try:
         load()
-    except (OSError, ValueError, httpx.HTTPError) as error:
-        text = str(error).strip() or type(error).__name__
-        return Unreachable(f"its data cannot be loaded: {text.splitlines()[0][:200]}")
+    except ImportError as error:
+        return Unreachable(f"it needs what is not installed: {_first_line(error)}")
+    except (OSError, ValueError, RuntimeError, httpx2.HTTPError, DatasetsError) as error:
+        return Unreachable(f"its data cannot be loaded: {_first_line(error)}")
     return None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

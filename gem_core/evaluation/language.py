@@ -70,11 +70,12 @@ class LanguageSuite:
     """The lm-eval harness with one model in it.
 
     An adapter is melted into the model's weights for good: the harness ties input and output embeddings anew, which
-    finds no way through peft's wrappers. What the model computes, its embeddings included, stays the same.
+    finds no way through peft's wrappers. What the model computes, its embeddings included, stays the same. A lossless
+    adapter stays where it is: it cannot be melted in, sleeps while the harness asks, and embeddings need it.
     """
 
     def __init__(self, model: GemModel, batch_size: int, tasks: LanguageTasks) -> None:
-        if isinstance(model.network, PeftModel):
+        if isinstance(model.network, PeftModel) and not model.lossless:
             model.network = model.network.merge_and_unload()
         self.model = Harness(model.causal_lm(), model.tokenizer, batch_size)
         self.tasks = tasks

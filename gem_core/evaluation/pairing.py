@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+from gem_core.evaluation.assembly import MEAN
+from gem_core.recipe.gates import several, split_names
 
 if TYPE_CHECKING:
     from gem_core.evaluation.scores import Scores, TaskScore
@@ -33,15 +36,15 @@ def metrics_of(scores: Scores, metric: str) -> tuple[str, ...]:
     A wildcard that meets no requested task looks among the leaves of groups (``language.mmlu_*``).
     """
     kind, _, names = metric.partition(".")
-    if names and not _several(names):
+    if names and not several(names):
         return (metric,)
     known = [one for one in dict.fromkeys((*scores.metrics(), *scores.missing)) if one.startswith(f"{kind}.")]
     if not names:
         return tuple(known)
     leaves = [f"{kind}.{score.task}" for score in scores.tasks if score.kind == kind and score.subtask_of is not None]
     found: dict[str, None] = {}
-    for pattern in names.split(","):
-        wanted = f"{kind}.{pattern.strip()}"
+    for pattern in split_names(names):
+        wanted = f"{kind}.{pattern}"
         matched = [one for one in known if fnmatchcase(one, wanted)] or [
             one for one in leaves if fnmatchcase(one, wanted)
         ]
@@ -51,7 +54,7 @@ def metrics_of(scores: Scores, metric: str) -> tuple[str, ...]:
 
 def measured(scores: Scores, metric: str) -> tuple[TaskScore, ...]:
     """The scores whose average is `metric`; empty when any part of it is missing."""
-    if not _several(metric.partition(".")[2]):
+    if not several(metric.partition(".")[2]):
         return scores.measured(metric)
     parts = [scores.measured(one) for one in metrics_of(scores, metric)]
     return tuple(score for part in parts for score in part) if all(parts) else ()
@@ -103,22 +106,73 @@ def pairs(
 ) -> Iterator[list[PairedItems]]:
     """The items of each task of `metric`, a list for a task since a group has several leaves; weights add up to one.
 
+    A benchmark's items are those of its tasks, and a task's those of its subsets where its score is their average.
     Without a reference the candidate's points are held against nothing: a threshold.
 
     Raises:
         Unpaired: There are no records, they do not pair up one to one, or they are not those of the scores.
     """
-    ours = measured(candidate, metric)
-    theirs = {} if reference is None else {score.task: score for score in measured(reference, metric)}
-    for score in ours:
-        weight = 1.0 / len(ours)
-        our = records(score) if records else None
+    pair = _Pair(candidate, reference, records, predictions)
+    scores = pair.of(metric)
+    for ours, theirs in scores:
+        yield list(pair.items(ours, theirs, 1.0 / len(scores)))
+
+
+def by_task(
+    candidate: Scores,
+    reference: Scores | None,
+    metric: str,
+    records: Records | None,
+    predictions: Predictions | None,
+) -> Iterator[tuple[float, list[PairedItems]]]:
+    """The difference on each task of `metric`, and its items: none where they do not pair up.
+
+    A benchmark counts as its tasks, each as much as a task that was asked for by itself.
+    """
+    pair = _Pair(candidate, reference, records, predictions)
+    for ours, theirs in pair.of(metric):
+        for our, their in pair.leaves(ours, theirs) if ours.metric == MEAN else ((ours, theirs),):
+            try:
+                items = list(pair.items(our, their, 1.0))
+            except Unpaired:
+                items = []
+            yield our.value - (their.value if their else 0.0), items
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A candidate and what it is held against, with their records."""
+
+    candidate: Scores
+    reference: Scores | None
+    records: Records | None
+    predictions: Predictions | None
+
+    def of(self, metric: str) -> list[tuple[TaskScore, TaskScore | None]]:
+        """The scores behind a metric, each with its counterpart."""
+        theirs = {} if self.reference is None else {score.task: score for score in measured(self.reference, metric)}
+        return [(score, theirs.get(score.task)) for score in measured(self.candidate, metric)]
+
+    def leaves(self, ours: TaskScore, theirs: TaskScore | None) -> list[tuple[TaskScore, TaskScore | None]]:
+        """The parts that a score is the average of; the score itself where it is no average."""
+        others = {leaf.task: leaf for leaf in self.reference.leaves(theirs)} if self.reference and theirs else {}
+        return [(leaf, others.get(leaf.task)) for leaf in self.candidate.leaves(ours)]
+
+    def items(self, ours: TaskScore, theirs: TaskScore | None, weight: float) -> Iterator[PairedItems]:
+        """The items of one score; those of its parts where only they have any."""
+        if self.reference is not None and theirs is None:
+            raise Unpaired(f"only one of the two was measured on {ours.task}")
+        our = self.records(ours) if self.records else None
+        leaves = self.leaves(ours, theirs)
         if our is not None:
-            their = None if reference is None else (records(theirs[score.task]) if records else None)
-            other = reference and {leaf.task: leaf for leaf in reference.leaves(theirs[score.task])}
-            yield list(_means(candidate.leaves(score), our, their, other or {}, weight))
+            their = self.records(theirs) if self.records and theirs else None
+            other = {leaf.task: leaf for _, leaf in leaves if leaf}
+            yield from _means(tuple(leaf for leaf, _ in leaves), our, their, other, weight)
+        elif leaves[0][0] is ours:
+            yield _statistic(ours, theirs, self.predictions, weight)
         else:
-            yield [_statistic(score, theirs.get(score.task), predictions, weight)]
+            for leaf, counterpart in leaves:
+                yield from self.items(leaf, counterpart, weight / len(leaves))
 
 
 def _means(
@@ -210,7 +264,3 @@ def _adds_up(score: TaskScore | None, again: float) -> None:
 def _parts(scores: Scores, metric: str) -> list[TaskScore]:
     """The scores behind a metric, groups and their leaves."""
     return [part for score in measured(scores, metric) for part in dict.fromkeys((score, *scores.leaves(score)))]
-
-
-def _several(names: str) -> bool:
-    return bool(re.search(r"[*?,]", names))

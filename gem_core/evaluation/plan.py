@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from gem_core.evaluation.catalogue import benchmark_tasks, is_sandbox
+from gem_core.errors import GemError
+from gem_core.evaluation.catalogue import benchmark_tasks, did_you_mean, is_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from gem_core.evaluation.catalogue import BenchmarkTask
     from gem_core.evaluation.scores import Kind
     from gem_core.recipe import Evaluation, LanguageEvaluation
+    from gem_core.recipe.evaluation import EmbeddingEvaluation
 
-METHOD = 3
+METHOD = 4
 """Raised whenever this package measures differently under the same settings, so that old scores are not reused."""
 
 READ_OUTS = (("special",), ("mean", "last"))
@@ -68,9 +70,12 @@ def plan(evaluation: Evaluation, home: Path | None = None, reader: str | None = 
         reader: Content digest of the base that reads continuations, which belongs to the settings of their scores.
 
     Raises:
-        GemError: For a benchmark that mteb does not know, with near matches.
+        GemError: For a benchmark that mteb does not know, or an instruction for a task that nothing asks for, with near
+            matches.
     """
     embedding, language = evaluation.embedding, evaluation.language
+    parts = {name: benchmark_tasks(name, home) for name in embedding.benchmarks}
+    _check_instructions(embedding, {*embedding.tasks, *(part.task for asked in parts.values() for part in asked)})
     shared = {"method": METHOD, "dtype": evaluation.dtype}
     of_embedding = {
         "batch_size": embedding.batch_size,
@@ -93,12 +98,19 @@ def plan(evaluation: Evaluation, home: Path | None = None, reader: str | None = 
         *(planned("embedding", task, instructed(task) | by_language) for task in dict.fromkeys(embedding.tasks)),
         *(
             planned("embedding", part.task, instructed(part.task) | _parts(part), benchmark)
-            for benchmark in dict.fromkeys(embedding.benchmarks)
-            for part in benchmark_tasks(benchmark, home)
+            for benchmark, asked in parts.items()
+            for part in asked
         ),
         *(planned("language", task, of_language | _asked(language, task)) for task in dict.fromkeys(language.tasks)),
         *(planned("generation", task, asked | {"reader": reader}) for task, asked in _written(evaluation)),
     )
+
+
+def _check_instructions(embedding: EmbeddingEvaluation, tasks: set[str]) -> None:
+    """Refuse an instruction that would never be read. Only here are the tasks of benchmarks known."""
+    for name in (name for name in embedding.instructions if name not in tasks):
+        refusal = f"evaluation.embedding.instructions names {name!r}, which neither tasks nor benchmarks ask for"
+        raise GemError("; ".join(filter(None, (refusal, did_you_mean(name, tasks)))))
 
 
 def _written(evaluation: Evaluation) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -141,8 +141,15 @@ class ScoreStore:
         rows = zip(*(table[name].to_pylist() for name in table.column_names[1:]), strict=True)
         return {item: (json.loads(prediction), json.loads(gold)) for item, prediction, gold in rows} or None
 
-    def _records(self, path: str, columns: list[str]) -> "pa.Table | None":
-        """Some columns of a table of records; None, and a line in the log, where they cannot be read."""
+    def continuations(self, score: TaskScore) -> "pa.Table | None":
+        """Prompts, what was written from them, and what was read off each; None where none are kept.
+
+        Columns as in :data:`gem_core.evaluation.continuations.RECORDS`.
+        """
+        return None if score.records is None or score.kind != "generation" else self._records(score.records, None)
+
+    def _records(self, path: str, columns: list[str] | None) -> "pa.Table | None":
+        """Some columns of a table of records, or all; None, and a line in the log, where they cannot be read."""
         import pyarrow
         from pyarrow import parquet
 

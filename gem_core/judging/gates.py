@@ -203,16 +203,8 @@ def _evidence(
             pairing.value(reference, gate.metric) or 0.0 if reference else 0.0
         )
         return weigh(items, difference, margin, gate.level)
-    metrics = [f"{score.kind}.{score.task}" for score in pairing.measured(candidate, gate.metric)]
-    points = [(candidate.value(one) or 0.0) - ((reference.value(one) or 0.0) if reference else 0.0) for one in metrics]
-    own = []
-    for metric in metrics:
-        try:
-            (items,) = pairing.pairs(candidate, reference, metric, records, predictions)
-            own.append(items)
-        except Unpaired:
-            own.append([])  # its difference counts as it is
-    return weigh_over_tasks(points, own, margin, gate.level)
+    tasks = list(pairing.by_task(candidate, reference, gate.metric, records, predictions))
+    return weigh_over_tasks([points for points, _ in tasks], [items for _, items in tasks], margin, gate.level)
 
 
 def _shown_interval(

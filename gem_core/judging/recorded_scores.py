@@ -16,7 +16,7 @@ from gem_core.evaluation.scores import Scores
 from gem_core.evaluation.store import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,35 @@ def recorded_pair(
         for (digest, reference), entries in zip((first, second), chosen, strict=True)
     ]
     return scores[0], scores[1], {entry.scores[0].settings: entry.settings for part in chosen for entry in part}
+
+
+def recorded_continuations(store: Path, chosen: str, beside: Sequence[str]) -> dict[str, dict[str, Entry]]:
+    """What a model wrote, and what others wrote under the very same settings.
+
+    Of several settings those are taken that most of the others share, then the latest.
+
+    Args:
+        store: The score store's folder.
+        chosen: The model's content digest.
+        beside: Those of the others.
+
+    Returns:
+        Decoding -> content digest -> entry; others that have none under those settings are left out.
+    """
+    known = {model: _recorded(store / model) for model in (chosen, *beside)}
+    found: dict[str, dict[str, Entry]] = {}
+    for (kind, decoding), measured in known[chosen].items():
+        if kind == "generation":
+            alike = {
+                digest: {
+                    model: tasks[kind, decoding][digest].entries[0]
+                    for model, tasks in known.items()
+                    if digest in tasks.get((kind, decoding), {})
+                }
+                for digest in measured
+            }
+            found[decoding] = alike[max(measured, key=lambda digest: (len(alike[digest]), measured[digest].written))]
+    return found
 
 
 def _recorded(folder: Path) -> Tasks:

@@ -17,8 +17,20 @@ FIGURE_NAMES = (
 )  # fmt: skip
 """What is measured of the candidate alone, each in its own unit: docs/judging.md."""
 FIGURES = tuple(dict.fromkeys(name.partition(".")[0] for name in FIGURE_NAMES))
+_BETWEEN = r",(?![^()]*\))"
+"""A comma between names; one in parentheses belongs to a name."""
 
 Inconclusive = Literal["refuse", "human", "more-items"]
+
+
+def split_names(text: str) -> list[str]:
+    """The names of a comma-separated list; a comma in parentheses belongs to a name: ``MTEB(eng, v2),mmlu``."""
+    return [name.strip() for name in re.split(_BETWEEN, text) if name.strip()]
+
+
+def several(names: str) -> bool:
+    """Whether names of a metric may mean more than one: a list, or a wildcard."""
+    return bool(re.search(rf"[*?]|{_BETWEEN}", names))
 
 
 class Gate(Section):
@@ -28,8 +40,8 @@ class Gate(Section):
     """What reports call it."""
     metric: str = Field(pattern=rf"^(({'|'.join(SCORES)})(\..+)?|({'|'.join(FIGURES)})\.[a-z0-9_.-]+)$")
     """``embedding`` or ``language`` (the averages), one task (``embedding.STSBenchmark``), or the average of several by
-    name or wildcard (``embedding.STS*,BIOSSES``). Or a figure of the candidate alone, as ``contamination.share``:
-    docs/judging.md lists them."""
+    name or wildcard (``embedding.STS*,BIOSSES``, or a benchmark's: ``embedding.MTEB(eng, v2)``). Or a figure of the
+    candidate alone, as ``contamination.share``: docs/judging.md lists them."""
     each: bool = False
     """Hold every task of the metric against the rule by itself, instead of their average."""
     against: Literal["base", "champion", "threshold"]
@@ -81,7 +93,7 @@ class Gate(Section):
             raise ValueError("a superiority test needs at_least of 0 or more; to allow a loss, test: non-inferiority")
         if self.test == "non-inferiority" and (self.at_least >= 0 or self.against == "threshold"):
             raise ValueError("a non-inferiority test needs at_least below 0, the loss it allows, against a model")
-        if self.over == "tasks" and (self.each or self.test == "estimate" or not self.averages):
+        if self.over == "tasks" and (self.each or self.test == "estimate"):
             raise ValueError("over: tasks is for a test of an average over tasks")
         return self
 
@@ -93,4 +105,4 @@ class Gate(Section):
     @property
     def averages(self) -> bool:
         """Whether the metric may be an average over several tasks."""
-        return "." not in self.metric or bool(re.search(r"[*?,]", self.metric))
+        return "." not in self.metric or several(self.metric)

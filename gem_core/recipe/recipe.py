@@ -109,6 +109,9 @@ class Recipe(Section):
         names = [gate.name for gate in self.gates]
         if len(set(names)) < len(names):
             raise ValueError("gates need distinct names")
+        benchmarks = {f"embedding.{name}" for name in self.evaluation.embedding.benchmarks}
+        if any(gate.over == "tasks" and not gate.averages and gate.metric not in benchmarks for gate in self.gates):
+            raise ValueError("over: tasks is for a test of an average over tasks")
         return self
 
     def _lossless_fits(self) -> None:

@@ -125,12 +125,22 @@ def _copy(version: Version, settings: Settings, uri: str) -> Path:
 
     name = version.digest or hashlib.sha256(version.source.encode()).hexdigest()
     folder = settings.home / "models" / "registry" / name
-    if not folder.is_dir():
-        partial = folder.with_name(f"{name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        download(uri, version.source, partial).rename(folder)
-        shutil.rmtree(partial, ignore_errors=True)
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as partial:
+            whole = download(uri, version.source, Path(partial))
+            try:
+                whole.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
+    except OSError as error:
+        raise GemError(
+            f"the files of {version.reference} cannot be fetched to {folder.parent} ({error.strerror or error}): "
+            "free some space, then try again"
+        ) from error
     return folder
 
 

@@ -3,10 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gem_core.errors import GemError
 
 MOVE_TAG = "gem.move."
 """A move is the registered model's tag ``gem.move.000001``."""
@@ -17,6 +20,18 @@ Action = Literal["register", "challenge", "shadow", "promote", "approve", "decli
 CHAMPION_ACTIONS = ("promote", "approve", "rollback", "outside")
 ALIAS_ACTIONS = ("challenge", "shadow", "promote", "approve", "decline", "rollback")
 """Those that move an alias after they are logged."""
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """Who decides, and why: what the log keeps of every decision."""
+
+    who: str
+    """User or program."""
+    reason: str
+    """A sentence."""
+    report: Mapping[str, Any] | None = None
+    """The gate report behind it; without one a person decides."""
 
 
 class Move(BaseModel):
@@ -61,10 +76,27 @@ def content_hash(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(dict(content), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def shortened(reason: str) -> str:
+    """A reason as far as the log keeps it."""
+    return reason if len(reason) <= REASON_CHARACTERS else f"{reason[: REASON_CHARACTERS - 1]}…"
+
+
 def read_log(tags: Mapping[str, str]) -> list[Move]:
-    """The moves among a registered model's tags, in order."""
-    keys = sorted(key for key in tags if key.startswith(MOVE_TAG))
-    return [Move.model_validate_json(tags[key]) for key in keys]
+    """The moves among a registered model's tags, in order.
+
+    Raises:
+        GemError: One of them is no move: somebody changed it, or a later release wrote it.
+    """
+    moves = []
+    for key in sorted(key for key in tags if key.startswith(MOVE_TAG)):
+        try:
+            moves.append(Move.model_validate_json(tags[key]))
+        except ValidationError as error:
+            raise GemError(
+                f"the log is damaged: {key} is no entry of it ({error.errors()[0]['msg']}); nothing is moved until a "
+                "person has looked at the tags of the registered model"
+            ) from error
+    return moves
 
 
 def broken_link(moves: Sequence[Move]) -> str | None:
@@ -84,6 +116,16 @@ def broken_link(moves: Sequence[Move]) -> str | None:
 def last_of(moves: Sequence[Move], actions: Sequence[str], version: str | None = None) -> Move | None:
     """The latest move of these actions, about this version where one is named."""
     return next((m for m in reversed(moves) if m.action in actions and version in (None, m.version)), None)
+
+
+def taken_back(moves: Sequence[Move], version: str) -> Move | None:
+    """The rollback by which a version was given up as champion; None where it was made champion again since."""
+    for move in reversed(moves):
+        if move.action == "rollback" and move.from_version == version:
+            return move
+        if move.action in CHAMPION_ACTIONS and move.to_version == version:
+            return None
+    return None
 
 
 def reigns(moves: Sequence[Move]) -> list[str]:

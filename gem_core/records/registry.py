@@ -2,7 +2,7 @@
 
 A version's files are the artifact folder ``model/`` of its MLflow run. They are stored and checked before the version
 is created, and the version with all its tags is created in one call, so that nothing is ever half registered; doing it
-again finds what is there. Moving the champion is in :mod:`gem_core.records.promotions`.
+again finds what is there. Who is champion is the matter of :mod:`gem_core.records.promotion`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from gem_core.errors import GemError
 from gem_core.recipe.recipe import NAME_PATTERN
 from gem_core.records import model_files, versions
 from gem_core.records.mlflow_connection import all_pages, connect, explained
-from gem_core.records.promotion import CHAMPION
-from gem_core.records.promotions import Promotions
-from gem_core.records.versions import Family, Version, family_of, parse_reference, tag_text, tags_of, version_of
+from gem_core.records.promotion import Championship
+from gem_core.records.promotion_log import Grounds
+from gem_core.records.versions import (
+    CHAMPION,
+    Family,
+    Version,
+    family_of,
+    parse_reference,
+    tag_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,11 +38,11 @@ if TYPE_CHECKING:
     from gem_core.settings import Settings
 
 
-class Registry(Promotions):
+class Registry:
     """The model registry. Constructing it calls nobody."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self.uri = settings.mlflow_uri
 
     @cached_property
@@ -52,20 +59,40 @@ class Registry(Promotions):
             )
         return [family_of(model) for model in found]
 
+    def model(self, name: str) -> RegisteredModel:
+        """What MLflow knows of a registered model: its aliases and its tags.
+
+        Raises:
+            GemError: There is none of this name; near matches are named.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with explained(self.uri):
+            try:
+                return self.client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        names = [model.name for model in self.models()]
+        near = get_close_matches(name, names) or names[:10]
+        raise GemError(
+            f"no registered model is called {name!r}; there is: {', '.join(near) or 'none yet (gem run makes one)'}"
+        )
+
     def versions(self, name: str) -> list[Version]:
         """The versions of a model, newest first.
 
         Raises:
             GemError: No such model.
         """
-        model = self._model(name)
+        model = self.model(name)
         with explained(self.uri):
             query = self.client.search_model_versions
             found: list[ModelVersion] = all_pages(
                 lambda token: query(f"name='{name}'", max_results=1000, page_token=token)
             )
         return sorted(
-            (version_of(item, model) for item in found), key=lambda version: int(version.version), reverse=True
+            (versions.version_of(item, model) for item in found), key=lambda version: int(version.version), reverse=True
         )
 
     def get(self, name: str, version: str) -> Version:
@@ -88,6 +115,10 @@ class Registry(Promotions):
             return None
         return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
 
+    def championship(self, name: str) -> Championship:
+        """Who is champion of a model, and why; moves it, too."""
+        return Championship(self, name)
+
     def download_uri(self, reference: str) -> Path:
         """The folder behind ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
 
@@ -103,7 +134,7 @@ class Registry(Promotions):
             GemError: Unknown, out of reach, or the files are not those that were registered.
         """
         with explained(self.uri):
-            return model_files.fetch(self.get(name, version), self._settings, self.uri)
+            return model_files.fetch(self.get(name, version), self.settings, self.uri)
 
     def register(
         self,
@@ -146,9 +177,8 @@ class Registry(Promotions):
         if found is None:
             with explained(self.uri):
                 source = model_files.store(self.client, run_id, folder, digest, self.versions(name))
-            tags = tags_of(digest, lineage, scores, baseline)
-            championship = self._championship(name)
-            with explained(self.uri), championship.locked():
+            tags = versions.tags_of(digest, lineage, scores, baseline)
+            with explained(self.uri), self.championship(name).locked():
                 found = self._by_digest(name, digest)  # another process may have been faster
                 if found is None:
                     self.client.create_model_version(name, source, run_id, tags=tags)
@@ -157,8 +187,7 @@ class Registry(Promotions):
                 raise GemError(f"MLflow did not keep the new version of {name}: look at its server's log")
         elif scores is not None:
             self.record_scores(name, found.version, scores, baseline or {})
-        with explained(self.uri):
-            self._championship(name).note("register", found.version, who, f"digest {digest[:12]}", None)
+        self.championship(name).register(found.version, Grounds(who, f"digest {digest[:12]}"))
         return self.get(name, found.version)
 
     def record_scores(
@@ -183,21 +212,6 @@ class Registry(Promotions):
         with explained(self.uri):
             for key, value in tags.items():
                 self.client.set_model_version_tag(name, number, key, value)
-
-    def _model(self, name: str) -> RegisteredModel:
-        from mlflow.exceptions import MlflowException
-
-        with explained(self.uri):
-            try:
-                return self.client.get_registered_model(name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-        names = [model.name for model in self.models()]
-        near = get_close_matches(name, names) or names[:10]
-        raise GemError(
-            f"no registered model is called {name!r}; there is: {', '.join(near) or 'none yet (gem run makes one)'}"
-        )
 
     def _create_model(self, name: str) -> None:
         from mlflow.exceptions import MlflowException

@@ -29,6 +29,8 @@ T = TypeVar("T")
 RUN_KEY = "gem.run_key"
 """The tag that names the post-training run, so that a rerun continues its MLflow run."""
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+PAGE = 1000
+"""Entries that one question to the store answers."""
 METRICS_A_BATCH = 1000
 PARAMS_A_BATCH = 100
 
@@ -76,8 +78,8 @@ class Tracking:
         with explained(self.uri):
             experiment_id = self._experiment(experiment)
             key = tags.get(RUN_KEY)
-            for run in self._search([experiment_id]) if key else ():
-                if run.data.tags.get(RUN_KEY) == key and run.info.status != "FINISHED":
+            for run in self._search([experiment_id], f"tags.`{RUN_KEY}` = '{key}'") if key else ():
+                if run.info.status != "FINISHED":
                     self.client.update_run(run.info.run_id, status="RUNNING")
                     self.set_tags(run.info.run_id, tags)
                     return str(run.info.run_id)
@@ -153,15 +155,17 @@ class Tracking:
             run = self.client.get_run(run_id)
             return _record(run, self.client.get_experiment(run.info.experiment_id).name)
 
-    def runs(self, experiment: str | None = None) -> list[RunRecord]:
-        """The runs of an experiment, or of all, newest first."""
+    def runs(self, experiment: str | None = None, *, most: int | None = None) -> list[RunRecord]:
+        """The runs of an experiment, or of all, newest first; the whole store unless `most` says how many."""
+        query = self.client.search_experiments
         with explained(self.uri):
             found = {
                 str(item.experiment_id): str(item.name)
-                for item in self.client.search_experiments()
+                for item in all_pages(lambda token: query(max_results=PAGE, page_token=token))
                 if experiment is None or item.name == experiment
             }
-            return [_record(run, found[run.info.experiment_id]) for run in self._search(list(found))] if found else []
+            runs = self._search(list(found), most=most) if found else []
+            return [_record(run, found[run.info.experiment_id]) for run in runs]
 
     def series(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """All values of a metric as (step, value), in order of the steps."""
@@ -199,9 +203,11 @@ class Tracking:
                     raise
         return str(found.experiment_id)
 
-    def _search(self, experiments: list[str]) -> list[Run]:
+    def _search(self, experiments: list[str], filter_string: str = "", most: int | None = None) -> list[Run]:
         query = self.client.search_runs
-        return all_pages(lambda token: query(experiments, max_results=1000, page_token=token))
+        if most is not None:
+            return list(query(experiments, filter_string, max_results=most))
+        return all_pages(lambda token: query(experiments, filter_string, max_results=PAGE, page_token=token))
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

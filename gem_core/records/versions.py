@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from gem_core.errors import GemError
 from gem_core.records.lineage import Lineage
-from gem_core.records.promotion import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +20,8 @@ DIGEST, LINEAGE, SCORES, BASELINE, VERDICT, REPORT = (
     f"gem.{name}" for name in ("digest", "lineage", "scores", "baseline", "verdict", "report")
 )
 
+CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
+"""The version that reigns, one that waits for a person, and one that runs beside the champion."""
 ALIAS = r"(?!(?:latest|v\d+)$)[a-z][a-z0-9_-]{0,62}"
 """An alias that gem reads. MLflow takes ``1`` and ``Champion`` too: the one reads as a version, the other as a champion
 that it is not."""

@@ -11,6 +11,7 @@ from gem_core.judging.gates import judge
 from gem_core.method.model import GemModel
 from gem_core.recipe import Adaptation, Gate, SpecialTokens
 from gem_core.records.lineage import Lineage
+from gem_core.records.promotion_log import Grounds
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -76,16 +77,16 @@ def fill(home: Path) -> Store:
         report = judge(candidate, baseline, champion, GATES)
         content = report.model_dump(mode="json")
         registry.record_report(NAME, version.version, content)
-        words = {"who": "tests", "reason": report.sentence(), "report": content}
+        championship, grounds = registry.championship(NAME), Grounds("tests", report.sentence(), content)
         reigning = registry.champion(NAME)
         expected = reigning and reigning.version
         if action == "promote":
-            registry.promote(NAME, version.version, expected=expected, **words)
+            championship.promote(version.version, grounds, expected=expected)
             champion = candidate
         elif action == "challenge":
-            registry.challenge(NAME, version.version, expected=expected, **words)
+            championship.challenge(version.version, grounds, expected=expected)
         else:
-            registry.refuse(NAME, version.version, **words)
+            championship.refuse(version.version, grounds)
         tracking.finish(run_id)
     tracking.finish(tracking.start_run(NAME, f"{NAME}-out-of-memory", {}), "FAILED")
     tracking.start_run(NAME, f"{NAME}-under-way", {})

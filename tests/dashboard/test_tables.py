@@ -12,7 +12,10 @@ from dashboard.tables import (
     score_table,
     task_scores,
     version_table,
+    written_table,
 )
+from gem_core.evaluation.scores import TaskScore
+from gem_core.evaluation.store import Entry
 from gem_core.judging.difference import Difference
 from gem_core.records.tracking import RunRecord
 from gem_core.records.versions import Version
@@ -95,3 +98,35 @@ def test_recorded_differences_have_intervals_and_others_are_the_points_of_the_re
     assert plain["task"].tolist() == ["A", "B", "C"]
     assert plain["difference"].tolist() == [0.0, 1.0, 0.0]
     assert plain["low"].isna().all()
+
+
+def test_what_was_written_stands_by_prompt_and_model():
+    def entry(**values):
+        scores = tuple(
+            TaskScore(
+                task="greedy",
+                kind="generation",
+                read_out="",
+                metric=metric,
+                value=value,
+                items=2,
+                settings="s",
+                limited=True,
+            )
+            for metric, value in values.items()
+        )
+        return Entry(model="m", read_out="", settings={"max_new_tokens": 8}, scores=scores, seconds=1.0)
+
+    def rows(model):
+        read = {"tokens": 4, "likelihood": 0.5, "distinct": 0.75}
+        return [{"prompt": prompt, "continuation": f"{model} on {prompt}", **read} for prompt in ("z", "a")]
+
+    models = ("v9", "base")
+    entries = {model: entry(likelihood=50.0, distinct=75.0, length=40.0, perplexity=2.5) for model in models}
+    written = written_table("greedy", entries, {model: rows(model) for model in models})
+    assert (written.decoding, written.allowed, written.limited, written.prompts) == ("greedy", 8, True, ["z", "a"])
+    assert written.figures.to_numpy().tolist() == [[model, 50.0, 2.5, 25.0, 40.0] for model in models]
+    wide = written.side_by_side()
+    assert wide.columns.tolist() == ["prompt", "v9", "base"]
+    assert wide.to_numpy().tolist() == [["z", "v9 on z", "base on z"], ["a", "v9 on a", "base on a"]]
+    assert written.texts["repetition"].tolist() == [0.25] * 4

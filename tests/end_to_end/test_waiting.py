@@ -64,14 +64,14 @@ def test_a_killed_wait_is_taken_up_again_and_an_approval_ends_it(gem, registry):
     (version,) = (v.version for v in registry.versions("sandbox") if "challenger" in v.aliases)
     tracking = Tracking(registry.uri)
     log, versions, losses = (
-        registry.history("sandbox"),
+        registry.championship("sandbox").history(),
         registry.versions("sandbox"),
         tracking.series(registry.get("sandbox", version).run_id, "loss"),
     )
 
     process = gem.start(*manual_run(gem, 7))
     waiting(gem, process, known + 2)  # the form of the dead one is still there
-    assert registry.history("sandbox") == log, "nothing was registered, judged or logged again"
+    assert registry.championship("sandbox").history() == log, "nothing was registered, judged or logged again"
     assert [v.version for v in registry.versions("sandbox")] == [v.version for v in versions]
     assert tracking.series(registry.get("sandbox", version).run_id, "loss") == losses, "nothing was trained again"
 
@@ -83,7 +83,7 @@ def test_a_killed_wait_is_taken_up_again_and_an_approval_ends_it(gem, registry):
     assert outcome["decision"]["promoted"]
     assert outcome["decision"]["sentence"].endswith("I read fifty of them")
     assert registry.champion("sandbox").version == version
-    assert [move.action for move in registry.history("sandbox")[len(log) :]] == ["approve"]
+    assert [move.action for move in registry.championship("sandbox").history()[len(log) :]] == ["approve"]
     assert paused(gem) == known, "no form is left that nobody would act on"
 
 
@@ -97,4 +97,4 @@ def test_an_approval_counts_while_no_flow_lives(gem, registry):
     ended = gem(*manual_run(gem, 8))
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["decision"]["promoted"]
-    assert registry.faults("sandbox") == []
+    assert registry.championship("sandbox").faults() == []

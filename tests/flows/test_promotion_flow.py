@@ -15,15 +15,19 @@ from prefect.client.orchestration import get_client
 from prefect.input.run_input import keyset_from_paused_state
 from prefect.states import Paused, Running
 from prefect.testing.utilities import prefect_test_harness
+from werkzeug.serving import make_server
 
 from flows import approval, promotion
 from flows.approval import Answer, await_person
 from flows.promotion import decide, patient
+from flows.reproduction import reproduce
+from gem_core.errors import GemError
 from gem_core.evaluation.scores import Scores, TaskScore
 from gem_core.judging.gates import judge
 from gem_core.recipe.gates import Gate
 from gem_core.records.lineage import Lineage
 from gem_core.records.mlflow_connection import UnavailableError
+from gem_core.records.promotion_log import Grounds
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -31,13 +35,13 @@ from gem_core.settings import Settings
 LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_digest="d", recipe={}, recipe_digest="r")
 
 
-def make_versions(settings, folder, count):
-    run_id = Tracking(settings.mlflow_uri).start_run("runs", "model", {})
+def make_versions(settings, folder, count, name="model"):
+    run_id = Tracking(settings.mlflow_uri).start_run("runs", name, {})
     for number in range(1, count + 1):
         model = folder / f"model-{number}"
         model.mkdir()
         (model / "config.json").write_text(f'{{"number": {number}}}')
-        Registry(settings).register("model", model, run_id, LINEAGE, who="tests")
+        Registry(settings).register(name, model, run_id, LINEAGE, who="tests")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,11 @@ def registry(tmp_path_factory):
     return Registry(Settings(home=home, tracking_uri=None))
 
 
-def judged(registry, version, value, **rule):
+def championship(registry, name="model"):
+    return registry.championship(name)
+
+
+def judged(registry, version, value, name="model", **rule):
     """The report of a version with this score, against a base of 60."""
 
     def scores(model, points):
@@ -55,7 +63,7 @@ def judged(registry, version, value, **rule):
         return Scores(model=model, reference=model, tasks=(task,))
 
     gate = Gate(**{"name": "g", "metric": "language", "against": "base", "at_least": 0.0, **rule})
-    return judge(scores(registry.get("model", version).digest, value), scores("base", 60.0), None, [gate])
+    return judge(scores(registry.get(name, version).digest, value), scores("base", 60.0), None, [gate])
 
 
 OPEN = {"test": "superiority"}  # inconclusive, since there are no records
@@ -85,11 +93,48 @@ def test_verdict_and_policy_decide_together(registry, policy, value, rule, actio
     assert said in decision.sentence
     assert decision.promoted == (action == "promote")
     assert decision.waits == (action == "challenge")
-    logged = registry.history("model")
+    logged = championship(registry).history()
     assert decide(registry, recipe, version, expected, verdict).waits == decision.waits
-    assert registry.history("model") == logged, "a rerun logs nothing again"
+    assert championship(registry).history() == logged, "a rerun logs nothing again"
     assert (logged[-1].action, logged[-1].version) == (action, number) or value == 59.0
-    assert registry.faults("model") == []
+    assert championship(registry).faults() == []
+
+
+AUTOMATIC, MANUAL = SimpleNamespace(promotion="automatic"), SimpleNamespace(promotion="manual")
+
+
+def decided_again(registry, name, number, recipe, expected):
+    """What the same run would decide, whose every step is known."""
+    return decide(registry, recipe, registry.get(name, number), expected, judged(registry, number, 61.0, name))
+
+
+def test_a_rerun_does_not_undo_a_rollback(registry, tmp_path):
+    name = "rolled-back"
+    make_versions(registry.settings, tmp_path, 2, name)
+    assert decided_again(registry, name, "1", AUTOMATIC, None).promoted
+    assert decided_again(registry, name, "2", AUTOMATIC, "1").promoted
+    championship(registry, name).rollback(Grounds("somebody", "bad on our queries"))
+    decision = decided_again(registry, name, "2", AUTOMATIC, "1")
+    assert (decision.promoted, decision.waits) == (False, True)
+    assert "somebody rolled it back (bad on our queries)" in decision.sentence
+    assert registry.champion(name).version == "1"
+    championship(registry, name).approve("2", Grounds("somebody", "mended elsewhere"))
+    championship(registry, name).promote("1", Grounds("somebody", "a newer index"), expected="2")
+    assert decided_again(registry, name, "2", AUTOMATIC, "1").promoted, "what a person brought back is like any other"
+
+
+def test_a_rerun_does_not_ask_again_what_a_person_declined(registry, tmp_path):
+    name = "declined"
+    make_versions(registry.settings, tmp_path, 2, name)
+    assert decided_again(registry, name, "1", MANUAL, None).waits
+    championship(registry, name).decline("1", Grounds("somebody", "too slow"))
+    logged = championship(registry, name).history()
+    decision = decided_again(registry, name, "1", MANUAL, None)
+    assert (decision.promoted, decision.waits) == (False, False)
+    assert "somebody declined it: too slow" in decision.sentence
+    assert championship(registry, name).history() == logged
+    championship(registry, name).promote("2", Grounds("somebody", "first"), expected=None)
+    assert decided_again(registry, name, "1", MANUAL, "2").waits, "against another champion it is another question"
 
 
 def wait_for(condition, seconds=30, every=0.1):
@@ -121,7 +166,7 @@ def waiting(prefect, registry, monkeypatch):
 def challenge(registry, number):
     reigning = registry.champion("model")
     expected = reigning and reigning.version
-    return registry.challenge("model", number, expected=expected, who="gates", reason="passed")
+    return championship(registry).challenge(number, Grounds("gates", "passed"), expected=expected)
 
 
 def meanwhile(person):
@@ -132,7 +177,7 @@ def meanwhile(person):
 
 def forms(registry, number):
     """The flow runs that wait, or waited, for a version."""
-    (move,) = [m for m in registry.history("model") if (m.action, m.version) == ("challenge", number)][-1:]
+    (move,) = [m for m in championship(registry).history() if (m.action, m.version) == ("challenge", number)][-1:]
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(flow_run_filter=approval._tagged(f"waits:model/{number}/{move.hash[:12]}"))
 
@@ -160,11 +205,11 @@ def form_of_a_dead_flow(registry, number):
 def test_a_flow_waits_until_a_person_has_decided_by_command(registry, waiting):
     nobody = waiting("5", 1 / 3600)
     assert (nobody.promoted, nobody.waits) == (False, True)
-    assert registry.waits("model", "5"), "nobody came, and the version waits on"
+    assert championship(registry).waits("5"), "nobody came, and the version waits on"
 
     def person():
-        wait_for(lambda: registry.waits("model", "6") and forms(registry, "6"))
-        registry.approve("model", "6", who="a person", reason="I looked")
+        wait_for(lambda: championship(registry).waits("6") and forms(registry, "6"))
+        championship(registry).approve("6", Grounds("a person", "I looked"))
 
     thread = meanwhile(person)
     decision = waiting("6")
@@ -177,7 +222,9 @@ def test_a_flow_waits_until_a_person_has_decided_by_command(registry, waiting):
 @pytest.mark.slow
 def test_the_form_in_the_prefect_ui_decides(registry, waiting):
     def person():
-        wait_for(lambda: registry.waits("model", "8") and any(run.state.is_paused() for run in forms(registry, "8")))
+        wait_for(
+            lambda: championship(registry).waits("8") and any(run.state.is_paused() for run in forms(registry, "8"))
+        )
         time.sleep(1)  # the form itself follows the state
         fill_in(forms(registry, "8")[0].id, approve=False, reason="it swears", who="Ada")
 
@@ -186,14 +233,14 @@ def test_the_form_in_the_prefect_ui_decides(registry, waiting):
     thread.join()
     assert (decision.promoted, decision.waits) == (False, False)
     assert decision.sentence == "declined by Ada: it swears"
-    assert registry.history("model")[-1].who == "Ada"
+    assert championship(registry).history()[-1].who == "Ada"
 
 
 @pytest.mark.slow
 def test_the_form_of_a_flow_that_died_still_counts(registry, waiting):
     answered, forgotten = form_of_a_dead_flow(registry, "9"), form_of_a_dead_flow(registry, "9")
     fill_in(answered, approve=True, reason="I read fifty of them", who="Ada")
-    assert registry.waits("model", "9"), "nobody was there to read it"
+    assert championship(registry).waits("9"), "nobody was there to read it"
     decision = waiting("9")
     assert decision.promoted
     assert decision.sentence == "approved by Ada: I read fifty of them"
@@ -205,10 +252,10 @@ def test_the_form_of_a_flow_that_died_still_counts(registry, waiting):
 @pytest.mark.slow
 def test_an_answer_that_comes_too_late_promotes_nobody(registry, waiting):
     dead = form_of_a_dead_flow(registry, "9" if registry.champion("model").version != "9" else "8")
-    number = next(m for m in reversed(registry.history("model")) if m.action == "challenge").version
+    number = next(m for m in reversed(championship(registry).history()) if m.action == "challenge").version
     before = registry.champion("model").version
     fill_in(dead, approve=True, reason="late")
-    registry.promote("model", "2", expected=before, who="another", reason="faster")
+    championship(registry).promote("2", Grounds("another", "faster"), expected=before)
 
     @flow
     def wait_on():
@@ -227,6 +274,43 @@ def free_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
+
+
+@pytest.fixture
+def late_server(registry, monkeypatch):
+    """The address of an MLflow server over the registry's store, and what brings it up."""
+    from mlflow import set_registry_uri, set_tracking_uri
+    from mlflow.server import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    port, servers = free_port(), []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry.uri)  # the server would set it, for good
+
+    def come():
+        initialize_backend_stores(registry.uri, registry.uri)
+        servers.append(make_server("127.0.0.1", port, app, threaded=True))
+        servers[0].serve_forever()
+
+    yield come
+    for server in servers:
+        server.shutdown()
+    set_tracking_uri(None)  # a server's process takes its store for the address of all
+    set_registry_uri(None)
+
+
+@pytest.mark.slow
+def test_making_a_version_again_waits_for_a_registry_that_is_down(prefect, late_server, monkeypatch, tmp_path):
+    monkeypatch.setenv("GEM_HOME", str(tmp_path))
+    monkeypatch.setattr(promotion, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(promotion, "LONGEST_PAUSE", 0.2)
+    waits = threading.Event()
+    monkeypatch.setattr(promotion, "report", lambda *_: waits.set())
+    coming = meanwhile(lambda: waits.wait(timeout=30) and late_server())
+    with pytest.raises(GemError, match="the version's recipe is not one of this platform"):  # so it has been read
+        reproduce("model", "1")
+    assert waits.is_set()
+    assert coming.is_alive()
 
 
 @pytest.mark.long
@@ -251,21 +335,21 @@ def test_a_flow_waits_for_a_registry_that_is_down_and_promotes_once(registry, mo
     reigning = registry.champion("model")
     expected = reigning and reigning.version
     number = "7" if expected != "7" else "1"
-    before = len(registry.history("model"))
+    before = len(championship(registry).history())
     servers = []
 
     def come_and_go():
         """The server comes late, dies the moment the promotion is in its log, and comes again."""
         time.sleep(1)
         servers.append(serve())
-        wait_for(lambda: len(registry.history("model")) > before, seconds=60, every=0.005)
+        wait_for(lambda: len(championship(registry).history()) > before, seconds=60, every=0.005)
         os.killpg(servers[0].pid, signal.SIGKILL)
         servers[0].wait()
         servers.append(serve())
 
     @patient
     def promoting():
-        return remote.promote("model", number, expected=expected, who="tests", reason="better")
+        return championship(remote).promote(number, Grounds("tests", "better"), expected=expected)
 
     coming = meanwhile(come_and_go)
     try:
@@ -280,6 +364,6 @@ def test_a_flow_waits_for_a_registry_that_is_down_and_promotes_once(registry, mo
                 server.wait(timeout=30)
     assert len(said) >= 2, "it waited for the registry"
     assert again == move
-    assert [m.action for m in registry.history("model")[before:]] == ["promote"]
+    assert [m.action for m in championship(registry).history()[before:]] == ["promote"]
     assert registry.champion("model").version == number
-    assert registry.faults("model") == []
+    assert championship(registry).faults() == []

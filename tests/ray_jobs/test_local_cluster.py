@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -34,11 +36,33 @@ def test_a_dead_user_is_none(tmp_path):
     assert not locks.in_use(tmp_path)
 
 
-def test_a_later_process_of_the_same_pid_is_not_the_cluster():
-    me = psutil.Process()
-    same = local_cluster.Head(me.pid, me.create_time(), "", "", "")
-    assert same.process() is not None
-    assert local_cluster.Head(me.pid, me.create_time() - 1, "", "", "").process() is None
+@pytest.fixture
+def head_process():
+    """A process with the command line of a cluster's, on port 4321."""
+    sleep = "import time; time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", sleep, local_cluster.ENTRY, "--port", "4321"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_later_process_of_the_same_pid_is_not_the_cluster(head_process):
+    def found(pid, port):
+        return local_cluster.Head(pid, f"http://127.0.0.1:{port}", "", "").process()
+
+    assert found(head_process.pid, 4321).pid == head_process.pid
+    assert found(head_process.pid, 4322) is None, "another cluster's"
+    assert found(os.getpid(), 4321) is None
+    head_process.kill()
+    assert found(head_process.pid, 4321) is None, "a zombie"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="psutil takes the time of the boot from elsewhere")
+def test_a_clock_that_was_put_right_loses_no_cluster(head_process, monkeypatch):
+    written = local_cluster.Head(head_process.pid, "http://127.0.0.1:4321", "", "")
+    booted = psutil.boot_time()
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: booted + 1.0)  # where a process's start is counted from
+    assert written.process() is not None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "of": "another version"}'])

@@ -18,6 +18,7 @@ from gem_core.evaluation.catalogue import (
     sort_tasks,
     split_names,
 )
+from gem_core.evaluation.plan import plan
 from gem_core.recipe.evaluation import Evaluation, suites
 
 EMBEDDING = EmbeddingNames(
@@ -114,6 +115,25 @@ def test_a_benchmark_names_its_tasks(home):
         benchmark_tasks("MTEB(eng, v3)", home)
     with pytest.raises(GemError, match="asks for more than text"):
         benchmark_tasks("MIEB(eng)", home)
+
+
+def test_an_instruction_for_a_task_of_no_benchmark_is_refused(home):
+    asked = {"tasks": ["STSBenchmark"], "benchmarks": ["MTEB(eng, v2)"], "template": "{instruction}: {text}"}
+
+    def planned(*tasks):
+        instructions = dict.fromkeys(tasks, "Find the same.")
+        return plan(Evaluation.model_validate({"embedding": {**asked, "instructions": instructions}}), home)
+
+    bare, instructed = planned(), planned("STS12", "STSBenchmark")
+    assert [task.task for task in bare] == ["STSBenchmark", "STS12"]
+    assert not {task.digest for task in bare} & {task.digest for task in instructed}
+    for wrong, guess in (
+        ("STS21", "ask for; did you mean STS12"),
+        ("sts12", "ask for; did you mean STS12"),
+        ("Zz", "ask for$"),
+    ):
+        with pytest.raises(GemError, match=f"names {wrong!r}, which neither tasks nor benchmarks {guess}"):
+            planned("STS12", wrong)
 
 
 def test_sorting_known_names_loads_no_heavy_library(home):

@@ -2,6 +2,7 @@ import math
 import os
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from gem_core.evaluation.scores import Scores, TaskScore
 from gem_core.evaluation.statistics import spearman
 from gem_core.evaluation.store import Measured, ScoreStore
 from gem_core.judging.comparison import compare
-from gem_core.judging.recorded_scores import recorded_pair
+from gem_core.judging.recorded_scores import recorded_continuations, recorded_pair
 
 FOUR_SHOTS = {"fewshot": 4, "versions": {"lm-eval": "0.4"}}
 FIVE_SHOTS = {"fewshot": 5, "versions": {"lm-eval": "0.4"}}
@@ -157,6 +158,37 @@ def test_recorded_scores_are_paired_under_equal_settings_where_there_are_any(tmp
     first, second, known = recorded_pair(tmp_path, ("a", "one"), ("c", "two"))
     assert (first.value("language.arc"), second.value("language.arc")) == (20.0, 40.0)  # each one's latest
     assert compare(first, second, settings=known).rows[0].reason == "measured differently: fewshot 5 and 1"
+
+
+def wrote(store, model, count, written):
+    """A greedy continuation of so many prompts."""
+    planned = PlannedTask("generation", "greedy", {"kind": "generation", "task": "greedy", "count": count})
+    made = score("greedy-distinct", 50.0, kind="generation", metric="distinct", settings=planned.digest)
+    rows = [{"item": str(number), "prompt": f"p{number}", "continuation": model} for number in range(count)]
+    store.save(model, planned, "", Measured((made,), pa.Table.from_pylist(rows), 1.0))
+    for path in (store.root / model).glob(f"*{planned.digest[:16]}*"):
+        os.utime(path, (written, written))
+
+
+def test_continuations_are_those_of_settings_that_most_share(tmp_path):
+    store = ScoreStore(tmp_path)
+    wrote(store, "a", 3, written=1)
+    wrote(store, "a", 9, written=2)
+    for other in ("b", "c"):
+        wrote(store, other, 3, written=3)
+    keep(store, "d", 0, 10.0)
+
+    def found(*beside):
+        by_decoding = recorded_continuations(tmp_path, "a", beside)
+        tables = {model: store.continuations(entry.scores[0]) for model, entry in by_decoding["greedy"].items()}
+        return {model: table["continuation"].to_pylist() for model, table in tables.items()}
+
+    assert found() == {"a": ["a"] * 9}, "the latest"
+    assert found("d", "c", "b") == {"a": ["a"] * 3, "c": ["c"] * 3, "b": ["b"] * 3}
+    assert recorded_continuations(tmp_path, "d", ("a",)) == {}
+    (score,) = recorded_continuations(tmp_path, "b", ())["greedy"]["b"].scores
+    (tmp_path / score.records).write_bytes(b"")
+    assert store.continuations(score) is None
 
 
 def test_a_damaged_record_is_left_out_and_said(tmp_path, caplog):

@@ -1,3 +1,4 @@
+import json
 import threading
 
 import numpy as np
@@ -129,3 +130,32 @@ def test_a_model_knows_the_template_its_queries_were_trained_with(bases, tmp_pat
     assert gem(bases("llama")).query_template == "{text}"
     with pytest.raises(GemError, match="several templates for queries"):
         _ = trained(pairs, pairs | {"query_template": "Claim: {text}"}).query_template
+
+
+def test_the_command_embeds_queries_in_the_template_of_the_training(bases, gem_here, tmp_path):
+    def embedded(*arguments):
+        status, out, err = gem_here("encode", tmp_path / "model", *arguments, "--json")
+        assert (status, err) == (0, "")
+        rows = json.loads(out)
+        return [row["text"] for row in rows], np.array([row["embedding"] for row in rows])
+
+    pairs = {"pairs": True, "query_template": "Query: {text}"}
+    gem(bases("llama")).save(tmp_path / "model", recipe={"data": {"sources": [pairs]}})
+    texts = ["the old fox", "a heron sings"]
+    said, queries = embedded("--query", *texts)
+    _, passages = embedded(*texts)
+    _, wrapped = embedded("Query: the old fox", "Query: a heron sings")
+    assert said == texts, "what is shown is the text, not what it was wrapped in"
+    np.testing.assert_allclose(queries, wrapped, atol=1e-6)
+    assert np.abs(queries - passages).max() > 1e-3
+    status, out, _ = gem_here("encode", tmp_path / "model", "--query", *texts)
+    assert status == 0
+    np.testing.assert_allclose([[float(x) for x in line.split()] for line in out.splitlines()], queries, atol=1e-6)
+
+
+def test_a_command_for_queries_of_several_templates_is_refused_in_one_line(bases, gem_here, tmp_path):
+    sources = [{"pairs": True, "query_template": f"{word}: {{text}}"} for word in ("Query", "Claim")]
+    gem(bases("llama")).save(tmp_path / "model", recipe={"data": {"sources": sources}})
+    status, out, err = gem_here("encode", tmp_path / "model", "--query", "a fox")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "several templates for queries ('Query: {text}', 'Claim: {text}')" in err

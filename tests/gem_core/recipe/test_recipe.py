@@ -11,6 +11,8 @@ from gem_core.recipe.files import dump, load, parse
 
 MINIMAL = {"name": "tiny", "base_model": {"source": "sandbox:0"}, "data": {"sources": [{"source": "sandbox:0"}]}}
 
+OVER_TASKS = {"name": "g", "against": "base", "at_least": 0.0, "test": "superiority", "over": "tasks"}
+
 
 def tiny(**changes):
     return parse(MINIMAL | changes, origin="tiny.yaml")
@@ -22,6 +24,15 @@ def test_the_defaults_are_the_papers():
     assert (recipe.training.learning_rate, recipe.training.contrastive_learning_rate) == (1e-4, 1e-5)
     assert (recipe.objective.contrastive_start, recipe.objective.contrastive_weight) == (100, 1.0)
     assert (recipe.objective.contrastive.scale, recipe.objective.contrastive.max_scale) == (20, 100)
+
+
+def test_a_benchmark_is_an_average_over_tasks():
+    (gate,) = tiny(
+        gates=[{**OVER_TASKS, "metric": "embedding.MTEB(eng, v2)"}],
+        evaluation={"embedding": {"benchmarks": ["MTEB(eng, v2)"]}},
+    ).gates
+    assert gate.over == "tasks"
+    assert not gate.averages, "a comma in a benchmark's name does not make a list of it"
 
 
 def test_a_recipe_cannot_be_changed():
@@ -66,6 +77,7 @@ def test_a_recipe_cannot_be_changed():
             "bag_of_words=1 contrasts nothing, which is all that pairs serve",
         ),
         ({"objective": {"cut": [1, 1]}}, "such a cut leaves no suffix"),
+        ({"gates": [{**OVER_TASKS, "metric": "embedding.STS12"}]}, "a test of an average over tasks"),
         ({"objective": {"cut": [0, 0]}}, "such a cut leaves no prefix"),
         ({"objective": {"cut": [0.5, 0.2]}}, "give the lower share first"),
         ({"data": {"sources": [{"source": "x", "query_template": "Query:"}]}}, "the template has no {text}"),

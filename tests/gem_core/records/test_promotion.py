@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from gem_core.errors import GemError
 from gem_core.records.lineage import Lineage
-from gem_core.records.promotion import CHAMPION, Championship
-from gem_core.records.promotion_log import Move, broken_link, read_log, reigns
+from gem_core.records.promotion_log import Grounds, Move, broken_link, read_log, reigns
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
+from gem_core.records.versions import CHAMPION
 from gem_core.settings import Settings
 
 LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_digest="d", recipe={}, recipe_digest="r")
@@ -34,6 +34,11 @@ def name(registry, store, request, tmp_path):
     return name
 
 
+@pytest.fixture
+def championship(registry, name):
+    return registry.championship(name)
+
+
 def make_versions(registry, store, name, folder, count):
     run_id = Tracking(store.mlflow_uri).start_run("runs", name, {})
     for number in range(1, count + 1):
@@ -48,177 +53,179 @@ def champion_of(registry, name):
     return found and found.version
 
 
-def moves(registry, name):
+def moves(championship):
     """(action, from, to) of every move that is not a registration."""
-    return [(m.action, m.from_version, m.to_version) for m in registry.history(name) if m.action != "register"]
+    return [(m.action, m.from_version, m.to_version) for m in championship.history() if m.action != "register"]
 
 
-def promote(registry, name, version, expected):
-    return registry.promote(name, version, expected=expected, who="tests", reason=f"{expected} to {version}")
+def promote(championship, version, expected):
+    return championship.promote(version, Grounds("tests", f"{expected} to {version}"), expected=expected)
 
 
-def test_a_promotion_moves_the_alias_and_is_logged(registry, name):
+def test_a_promotion_moves_the_alias_and_is_logged(registry, championship, name):
     report = {"verdict": "pass", "results": [{"name": "gain", "difference": 15.0}]}
-    move = registry.promote(name, "2", expected=None, who="somebody", reason="it is better", report=report)
+    move = championship.promote("2", Grounds("somebody", "it is better", report), expected=None)
     assert champion_of(registry, name) == "2"
-    assert registry.history(name)[-1] == move
+    assert championship.history()[-1] == move
     assert (move.action, move.version, move.from_version, move.to_version) == ("promote", "2", None, "2")
     assert (move.who, move.reason, move.report["verdict"]) == ("somebody", "it is better", "pass")
-    assert registry.report(name, move) == report
+    assert championship.report(move) == report
     assert move.when.tzinfo is not None
-    assert broken_link(registry.history(name)) is None
+    assert broken_link(championship.history()) is None
 
 
 @pytest.mark.parametrize(("champion", "expected"), [(None, "1"), ("1", None), ("1", "2")])
 def test_a_champion_other_than_expected_refuses(registry, store, tmp_path, champion, expected):
     name = f"refusing-{champion}-{expected}".lower()
     make_versions(registry, store, name, tmp_path, 3)
+    championship = registry.championship(name)
     if champion:
-        promote(registry, name, champion, None)
-    before = registry.history(name)
+        promote(championship, champion, None)
+    before = championship.history()
     with pytest.raises(GemError, match=r"by now, not .* version 3 was not promoted"):
-        promote(registry, name, "3", expected)
-    assert (champion_of(registry, name), registry.history(name)) == (champion, before)
+        promote(championship, "3", expected)
+    assert (champion_of(registry, name), championship.history()) == (champion, before)
 
 
-def test_asking_again_after_a_crash_is_answered_with_the_move_that_did_it(registry, name):
-    promote(registry, name, "1", None)
-    move = promote(registry, name, "2", "1")
-    assert promote(registry, name, "2", "1") == move
-    assert moves(registry, name) == [("promote", None, "1"), ("promote", "1", "2")]
+def test_asking_again_after_a_crash_is_answered_with_the_move_that_did_it(championship):
+    promote(championship, "1", None)
+    move = promote(championship, "2", "1")
+    assert promote(championship, "2", "1") == move
+    assert moves(championship) == [("promote", None, "1"), ("promote", "1", "2")]
     with pytest.raises(GemError, match="already is its champion"):
-        promote(registry, name, "2", "2")
+        promote(championship, "2", "2")
 
 
-def test_a_version_that_is_not_there_cannot_be_promoted(registry, name):
+def test_a_version_that_is_not_there_cannot_be_promoted(championship):
     with pytest.raises(GemError, match="has no version or alias '9'"):
-        promote(registry, name, "9", None)
+        promote(championship, "9", None)
 
 
-def test_a_challenger_waits_and_is_none_once_promoted(registry, name):
-    registry.challenge(name, "2", expected=None, who="gates", reason="passed, waits for a person")
+def test_a_challenger_waits_and_is_none_once_promoted(registry, championship, name):
+    championship.challenge("2", Grounds("gates", "passed, waits for a person"), expected=None)
     assert registry.get(name, "challenger").version == "2"
     assert champion_of(registry, name) is None
-    promote(registry, name, "challenger", None)
+    promote(championship, "challenger", None)
     assert champion_of(registry, name) == "2"
     with pytest.raises(GemError, match="no version or alias 'challenger'"):
         registry.get(name, "challenger")
-    assert moves(registry, name) == [("challenge", None, None), ("promote", None, "2")]
+    assert moves(championship) == [("challenge", None, None), ("promote", None, "2")]
 
 
-def test_a_refusal_is_logged_and_moves_nothing(registry, name):
-    promote(registry, name, "1", None)
-    registry.refuse(name, "2", who="gates", reason="language lost 2 points", report={"verdict": "fail"})
+def test_a_refusal_is_logged_and_moves_nothing(registry, championship, name):
+    promote(championship, "1", None)
+    championship.refuse("2", Grounds("gates", "language lost 2 points", {"verdict": "fail"}))
     assert champion_of(registry, name) == "1"
-    last = registry.history(name)[-1]
+    last = championship.history()[-1]
     assert (last.action, last.version, last.to_version) == ("refuse", "2", "1")
-    assert registry.report(name, last) == {"verdict": "fail"}
-    registry.refuse(name, "2", who="gates", reason="language lost 2 points", report={"verdict": "fail"})
-    assert registry.history(name)[-1] == last, "a rerun says it again; the log does not"
+    assert championship.report(last) == {"verdict": "fail"}
+    championship.refuse("2", Grounds("gates", "language lost 2 points", {"verdict": "fail"}))
+    assert championship.history()[-1] == last, "a rerun says it again; the log does not"
 
 
-def test_rolling_back_goes_through_earlier_champions(registry, name):
+def test_rolling_back_goes_through_earlier_champions(registry, championship, name):
     for version, expected in (("1", None), ("2", "1"), ("4", "2")):
-        promote(registry, name, version, expected)
-    assert registry.rollback(name, who="tests", reason="slow").to_version == "2"
-    assert registry.rollback(name, who="tests", reason="worse").to_version == "1"
+        promote(championship, version, expected)
+    assert championship.rollback(Grounds("tests", "slow")).to_version == "2"
+    assert championship.rollback(Grounds("tests", "worse")).to_version == "1"
     with pytest.raises(GemError, match="has had no champion before version 1"):
-        registry.rollback(name, who="tests", reason="again")
-    promote(registry, name, "3", "1")
-    assert registry.rollback(name, who="tests", reason="back").to_version == "1"
+        championship.rollback(Grounds("tests", "again"))
+    promote(championship, "3", "1")
+    assert championship.rollback(Grounds("tests", "back")).to_version == "1"
     assert champion_of(registry, name) == "1"
-    assert broken_link(registry.history(name)) is None
+    assert broken_link(championship.history()) is None
 
 
-def test_rolling_back_to_a_named_version(registry, name):
-    promote(registry, name, "1", None)
-    promote(registry, name, "3", "1")
-    assert registry.rollback(name, who="tests", reason="known good", to="2").to_version == "2"
+def test_rolling_back_to_a_named_version(championship):
+    promote(championship, "1", None)
+    promote(championship, "3", "1")
+    assert championship.rollback(Grounds("tests", "known good"), to="2").to_version == "2"
     with pytest.raises(GemError, match="already is its champion"):
-        registry.rollback(name, who="tests", reason="again", to="champion")
+        championship.rollback(Grounds("tests", "again"), to="champion")
     with pytest.raises(GemError, match="no version or alias '9'"):
-        registry.rollback(name, who="tests", reason="again", to="9")
-    assert registry.rollback(name, who="tests", reason="on").to_version == "3"
+        championship.rollback(Grounds("tests", "again"), to="9")
+    assert championship.rollback(Grounds("tests", "on")).to_version == "3"
 
 
-def test_nothing_to_roll_back(registry, name):
+def test_nothing_to_roll_back(championship):
     with pytest.raises(GemError, match="no champion before nobody"):
-        registry.rollback(name, who="tests", reason="?")
+        championship.rollback(Grounds("tests", "?"))
 
 
 # --- a person decides ---
 
 
-def test_an_approval_makes_the_challenger_champion(registry, name):
-    promote(registry, name, "1", None)
+def test_an_approval_makes_the_challenger_champion(registry, championship, name):
+    promote(championship, "1", None)
     report = {"verdict": "inconclusive"}
-    registry.challenge(name, "2", expected="1", who="gates", reason="cannot tell", report=report)
-    move = registry.approve(name, "2", who="a person", reason="I read fifty of them")
-    assert (champion_of(registry, name), registry.waits(name, "2")) == ("2", False)
+    championship.challenge("2", Grounds("gates", "cannot tell", report), expected="1")
+    move = championship.approve("2", Grounds("a person", "I read fifty of them"))
+    assert (champion_of(registry, name), championship.waits("2")) == ("2", False)
     assert (move.action, move.from_version, move.to_version, move.who) == ("approve", "1", "2", "a person")
-    assert registry.report(name, move) == report
-    assert registry.approve(name, "2", who="a person", reason="again") == move
-    assert registry.rollback(name, who="tests", reason="no").to_version == "1"
+    assert championship.report(move) == report
+    assert championship.approve("2", Grounds("a person", "again")) == move
+    assert championship.rollback(Grounds("tests", "no")).to_version == "1"
 
 
-def test_what_does_not_wait_cannot_be_approved(registry, name):
+def test_what_does_not_wait_cannot_be_approved(registry, championship, name):
     with pytest.raises(GemError, match="does not wait for an approval: nothing does"):
-        registry.approve(name, "2", who="a person", reason="")
-    registry.challenge(name, "2", expected=None, who="gates", reason="")
-    registry.challenge(name, "3", expected=None, who="gates", reason="")
+        championship.approve("2", Grounds("a person", ""))
+    championship.challenge("2", Grounds("gates", ""), expected=None)
+    championship.challenge("3", Grounds("gates", ""), expected=None)
     with pytest.raises(GemError, match="does not wait for an approval: version 3 does"):
-        registry.approve(name, "2", who="a person", reason="")
+        championship.approve("2", Grounds("a person", ""))
     assert champion_of(registry, name) is None
 
 
-def test_an_approval_comes_too_late_once_the_champion_is_another(registry, name):
-    promote(registry, name, "1", None)
-    registry.challenge(name, "2", expected="1", who="gates", reason="")
-    promote(registry, name, "3", "1")
+def test_an_approval_comes_too_late_once_the_champion_is_another(registry, championship, name):
+    promote(championship, "1", None)
+    championship.challenge("2", Grounds("gates", ""), expected="1")
+    promote(championship, "3", "1")
     with pytest.raises(GemError, match="is version 3 by now, not version 1"):
-        registry.approve(name, "2", who="a person", reason="")
+        championship.approve("2", Grounds("a person", ""))
     with pytest.raises(GemError, match="is version 3 by now, not version 1"):
-        registry.challenge(name, "4", expected="1", who="gates", reason="judged against another")
+        championship.challenge("4", Grounds("gates", "judged against another"), expected="1")
     assert champion_of(registry, name) == "3"
 
 
-def test_a_declined_challenger_waits_no_more(registry, name):
-    registry.challenge(name, "2", expected=None, who="gates", reason="")
-    move = registry.decline(name, "2", who="a person", reason="it swears")
-    assert registry.decline(name, "2", who="a person", reason="it swears") == move
-    assert not registry.waits(name, "2")
+def test_a_declined_challenger_waits_no_more(championship):
+    championship.challenge("2", Grounds("gates", ""), expected=None)
+    move = championship.decline("2", Grounds("a person", "it swears"))
+    assert championship.decline("2", Grounds("a person", "it swears")) == move
+    assert not championship.waits("2")
     with pytest.raises(GemError, match="does not wait"):
-        registry.approve(name, "2", who="a person", reason="")
-    assert moves(registry, name) == [("challenge", None, None), ("decline", None, None)]
+        championship.approve("2", Grounds("a person", ""))
+    assert moves(championship) == [("challenge", None, None), ("decline", None, None)]
 
 
 @pytest.mark.parametrize("decide", ["approve", "decline"])
 def test_who_saw_another_report_than_the_last_decides_nothing(registry, store, tmp_path, decide):
     name = f"seen-{decide}"
     make_versions(registry, store, name, tmp_path, 2)
-    old = registry.challenge(name, "2", expected=None, who="gates", reason="by the old gates")
-    new = registry.challenge(name, "2", expected=None, who="gates", reason="by the new", report={"verdict": "pass"})
-    entry = {"who": "a person", "reason": "read"}
+    championship = registry.championship(name)
+    old = championship.challenge("2", Grounds("gates", "by the old gates"), expected=None)
+    new = championship.challenge("2", Grounds("gates", "by the new", {"verdict": "pass"}), expected=None)
+    grounds = Grounds("a person", "read")
     with pytest.raises(GemError, match=f"version 2 of {name} was judged anew meanwhile"):
-        getattr(registry, decide)(name, "2", seen=old.hash, **entry)
-    assert registry.waits(name, "2")
-    assert getattr(registry, decide)(name, "2", seen=new.hash, **entry).who == "a person"
+        getattr(championship, decide)("2", grounds, seen=old.hash)
+    assert championship.waits("2")
+    assert getattr(championship, decide)("2", grounds, seen=new.hash).who == "a person"
 
 
-def test_only_the_champion_that_was_named_is_rolled_back(registry, name):
+def test_only_the_champion_that_was_named_is_rolled_back(championship):
     for version, expected in (("1", None), ("2", "1"), ("3", "2")):
-        promote(registry, name, version, expected)
+        promote(championship, version, expected)
     with pytest.raises(GemError, match="is version 3 by now, not version 2: nothing was rolled back"):
-        registry.rollback(name, who="a person", reason="slow", to="1", leaving="2")
-    assert registry.rollback(name, who="a person", reason="slow", to="1", leaving="3").to_version == "1"
+        championship.rollback(Grounds("a person", "slow"), to="1", leaving="2")
+    assert championship.rollback(Grounds("a person", "slow"), to="1", leaving="3").to_version == "1"
 
 
-def test_a_shadow_runs_beside_the_champion(registry, name):
-    promote(registry, name, "1", None)
-    move = registry.challenge(name, "2", expected="1", who="gates", reason="passed", shadow=True)
-    assert registry.challenge(name, "2", expected="1", who="gates", reason="passed", shadow=True) == move
+def test_a_shadow_runs_beside_the_champion(registry, championship, name):
+    promote(championship, "1", None)
+    move = championship.shadow("2", Grounds("gates", "passed"), expected="1")
+    assert championship.shadow("2", Grounds("gates", "passed"), expected="1") == move
     assert (registry.get(name, "shadow").version, champion_of(registry, name)) == ("2", "1")
-    promote(registry, name, "shadow", "1")
+    promote(championship, "shadow", "1")
     assert registry.get(name, "2").aliases == ("champion",)
 
 
@@ -238,23 +245,24 @@ def test_a_shadow_runs_beside_the_champion(registry, name):
 def test_a_report_has_to_speak_for_the_promotion(registry, store, tmp_path, report, message):
     name = f"speaks-{sorted(report.items())}".translate(str.maketrans("", "", "[](){}',: "))[:50]
     make_versions(registry, store, name, tmp_path, 2)
-    promote(registry, name, "1", None)
-    before = registry.history(name)
+    championship = registry.championship(name)
+    promote(championship, "1", None)
+    before = championship.history()
     with pytest.raises(GemError, match=message):
-        registry.promote(name, "2", expected="1", who="tests", reason="", report=report)
-    assert registry.history(name) == before
+        championship.promote("2", Grounds("tests", "", report), expected="1")
+    assert championship.history() == before
     digests = {role: registry.get(name, version).digest for role, version in (("candidate", "2"), ("champion", "1"))}
-    registry.promote(name, "2", expected="1", who="tests", reason="", report={"verdict": "pass", **digests})
+    championship.promote("2", Grounds("tests", "", {"verdict": "pass", **digests}), expected="1")
 
 
-def test_a_move_fits_where_postgres_keeps_it(registry, name):
+def test_a_move_fits_where_postgres_keeps_it(registry, championship, name):
     """A registered model's tag holds 5,000 characters there, and any number elsewhere."""
     report = {"verdict": "pass", "results": [{"name": f"gate-{n}", "reason": "a long reason " * 20} for n in range(99)]}
-    registry.promote(name, "2", expected=None, who="tests", reason='"ö" ' * 3000, report=report)
+    championship.promote("2", Grounds("tests", '"ö" ' * 3000, report), expected=None)
     tags = registry.client.get_registered_model(name).tags
     assert max(map(len, tags.values())) < 5000
-    assert registry.report(name, registry.history(name)[-1]) == report
-    assert registry.faults(name) == []
+    assert championship.report(championship.history()[-1]) == report
+    assert championship.faults() == []
 
 
 # --- crashes and other hands ---
@@ -269,27 +277,27 @@ COMMANDS = {
     "promote": (
         ("log", "champion", "challenger", "mark"),
         "2",
-        lambda registry, name: promote(registry, name, "2", "1"),
+        lambda championship: promote(championship, "2", "1"),
     ),
     "approve": (
         ("log", "champion", "challenger", "mark"),
         "2",
-        lambda registry, name: registry.approve(name, "2", who="a person", reason="better"),
+        lambda championship: championship.approve("2", Grounds("a person", "better")),
     ),
     "challenge": (
         ("log", "challenger", "mark"),
         "1",
-        lambda registry, name: registry.challenge(name, "3", expected="1", who="gates", reason="passed"),
+        lambda championship: championship.challenge("3", Grounds("gates", "passed"), expected="1"),
     ),
     "decline": (
         ("log", "challenger", "mark"),
         "1",
-        lambda registry, name: registry.decline(name, "2", who="a person", reason="no"),
+        lambda championship: championship.decline("2", Grounds("a person", "no")),
     ),
     "rollback": (
         ("log", "champion", "mark"),
         "4",
-        lambda registry, name: registry.rollback(name, who="a person", reason="worse"),
+        lambda championship: championship.rollback(Grounds("a person", "worse")),
     ),
 }
 
@@ -300,10 +308,11 @@ def test_a_crash_between_any_two_writes_is_repaired_by_the_next_command(registry
     steps, champion, command = COMMANDS[action]
     name = f"crash-{action}"
     make_versions(registry, store, name, tmp_path, 4)
-    promote(registry, name, "4", None)
-    promote(registry, name, "1", "4")
+    championship = registry.championship(name)
+    promote(championship, "4", None)
+    promote(championship, "1", "4")
     for survived in range(len(steps)):
-        registry.challenge(name, "2", expected="1", who="tests", reason=f"waits {survived}")
+        championship.challenge("2", Grounds("tests", f"waits {survived}"), expected="1")
         crashing, left = Registry(store), [survived]
 
         def failing(write, left=left):
@@ -319,58 +328,70 @@ def test_a_crash_between_any_two_writes_is_repaired_by_the_next_command(registry
         for write in WRITES:
             setattr(client, write, failing(getattr(client, write)))
         crashing.__dict__["client"] = client
-        logged = len(registry.history(name))
+        logged = len(championship.history())
         with pytest.raises(CrashError):
-            command(crashing, name)
+            command(crashing.championship(name))
         assert champion_of(registry, name) == (champion if survived > 1 and champion != "1" else "1")
-        command(registry, name)  # the command again: finishes it, or finds it done, and never twice
+        command(championship)  # the command again: finishes it, or finds it done, and never twice
         assert champion_of(registry, name) == champion
-        assert [move.action for move in registry.history(name)[logged:]] == [action], steps[survived]
-        assert registry.faults(name) == []
+        assert [move.action for move in championship.history()[logged:]] == [action], steps[survived]
+        assert championship.faults() == []
         if champion != "1":
-            promote(registry, name, "1", champion)
+            promote(championship, "1", champion)
 
 
-def test_a_move_by_other_hands_is_found_and_logged(registry, name):
-    promote(registry, name, "1", None)
+def test_a_move_by_other_hands_is_found_and_logged(registry, championship, name):
+    promote(championship, "1", None)
     registry.client.set_registered_model_alias(name, CHAMPION, "3")
     with pytest.raises(GemError, match="is version 3 by now, not version 1"):
-        promote(registry, name, "2", "1")
-    assert moves(registry, name)[-1] == ("outside", "1", "3")
-    promote(registry, name, "2", "3")
+        promote(championship, "2", "1")
+    assert moves(championship)[-1] == ("outside", "1", "3")
+    promote(championship, "2", "3")
     registry.client.delete_registered_model_alias(name, CHAMPION)
-    registry.repair(name)
-    registry.repair(name)
-    assert moves(registry, name)[-2:] == [("promote", "3", "2"), ("outside", "2", None)]
-    assert broken_link(registry.history(name)) is None
+    championship.repair()
+    championship.repair()
+    assert moves(championship)[-2:] == [("promote", "3", "2"), ("outside", "2", None)]
+    assert broken_link(championship.history()) is None
 
 
-def test_a_damaged_log_stops_every_move(registry, name):
-    promote(registry, name, "1", None)
-    last = registry.history(name)[-1]
+def test_a_damaged_log_stops_every_move(registry, championship, name):
+    promote(championship, "1", None)
+    last = championship.history()[-1]
     forged = last.model_copy(update={"reason": "nothing to see here"})
     registry.client.set_registered_model_tag(name, f"gem.move.{last.number:06d}", forged.model_dump_json())
     with pytest.raises(GemError, match=rf"move {last.number} was changed"):
-        promote(registry, name, "2", "1")
+        promote(championship, "2", "1")
     assert champion_of(registry, name) == "1"
 
 
-def test_faults_are_named_and_not_mended(registry, name):
-    registry.promote(name, "1", expected=None, who="tests", reason="", report={"verdict": "pass"})
-    assert registry.faults(name) == []
+@pytest.mark.parametrize("written", ["moved by hand", '{"number": 5, "action": "crown"}'], ids=["text", "unknown"])
+def test_an_entry_that_is_none_is_said_in_one_line(registry, store, tmp_path, written):
+    name = f"no-entry-{len(written)}"
+    make_versions(registry, store, name, tmp_path, 2)
+    registry.client.set_registered_model_tag(name, "gem.move.000002", written)
+    championship = registry.championship(name)
+    for ask in (championship.history, championship.faults, championship.repair):
+        with pytest.raises(GemError, match=r"^the log is damaged: gem\.move\.000002 is no entry") as said:
+            ask()
+        assert "\n" not in str(said.value)
+
+
+def test_faults_are_named_and_not_mended(registry, championship, name):
+    championship.promote("1", Grounds("tests", "", {"verdict": "pass"}), expected=None)
+    assert championship.faults() == []
     client = registry.client
     client.set_registered_model_alias(name, CHAMPION, "3")
     client.set_registered_model_alias(name, "Champion", "2")
-    digest = registry.history(name)[-1].report["digest"]
+    digest = championship.history()[-1].report["digest"]
     client.set_model_version_tag(name, "1", f"gem.report.{digest[:16]}", '{"verdict":"fail"}')
     for _ in range(2):
-        assert registry.faults(name) == [
+        assert championship.faults() == [
             "the gate report of move 5 is changed",
             "the champion is 3, and the log says 1",
             "the alias 'Champion' was set by other means and is not read by gem",
         ]
     client.delete_registered_model_tag(name, "gem.move.000002")
-    assert registry.faults(name)[0] == "the log is damaged: move 2 is missing"
+    assert championship.faults()[0] == "the log is damaged: move 2 is missing"
 
 
 @pytest.mark.parametrize("alias", ["1", "Champion", "CHAMPION", "2"])
@@ -425,9 +446,8 @@ def test_the_last_reign_is_the_champion_and_no_two_neighbours_are_equal(entries)
     assert all(one != two for one, two in pairwise(stack))
 
 
-def test_whoever_waits_too_long_for_the_lock_is_told(registry, name, tmp_path, monkeypatch):
+def test_whoever_waits_too_long_for_the_lock_is_told(registry, name, monkeypatch):
     monkeypatch.setattr("gem_core.records.promotion.LOCK_SECONDS", 0.1)
-    lock = tmp_path / "locks" / "one.lock"
-    one, two = (Championship(registry.client, name, lock) for _ in range(2))
+    one, two = (registry.championship(name) for _ in range(2))
     with one.locked(), pytest.raises(GemError, match="another promotion of"):
         two.repair()

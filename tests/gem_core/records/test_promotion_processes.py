@@ -8,7 +8,7 @@ import pytest
 
 from gem_core.errors import GemError
 from gem_core.records.lineage import Lineage
-from gem_core.records.promotion_log import broken_link
+from gem_core.records.promotion_log import Grounds, broken_link
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -30,8 +30,8 @@ def prepared(tmp_path_factory):
     settings = Settings(home=home, tracking_uri=None)
     make_versions(settings, home, 9)
     registry = Registry(settings)
-    registry.promote("model", "1", expected=None, who="tests", reason="first")
-    registry.challenge("model", "2", expected="1", who="tests", reason="waits")
+    championship(registry).promote("1", Grounds("tests", "first"), expected=None)
+    championship(registry).challenge("2", Grounds("tests", "waits"), expected="1")
     return home
 
 
@@ -52,6 +52,10 @@ def home(prepared, tmp_path):
     return tmp_path / "gem"
 
 
+def championship(registry):
+    return registry.championship("model")
+
+
 def champion_of(registry):
     found = registry.champion("model")
     return found and found.version
@@ -61,7 +65,7 @@ def champion_of(registry):
 
 
 def promotion(registry):
-    return registry.promote("model", "2", expected="1", who="tests", reason="better", report={"verdict": "pass"})
+    return championship(registry).promote("2", Grounds("tests", "better", {"verdict": "pass"}), expected="1")
 
 
 def killed_after(home, writes):
@@ -96,15 +100,17 @@ def test_killed_before_any_step_the_next_command_repairs_it(home, survived):
     assert process.exitcode == (KILLED if survived < len(STEPS) else 0)
     registry = Registry(settings)
     half_done = 0 < survived < len(STEPS)
-    assert bool(registry.faults("model")) == half_done
-    registry.repair("model")
-    assert registry.faults("model") == []
+    assert bool(championship(registry).faults()) == half_done
+    championship(registry).repair()
+    assert championship(registry).faults() == []
     assert champion_of(registry) == ("2" if survived else "1")
-    assert registry.waits("model", "2") == (not survived)
+    assert championship(registry).waits("2") == (not survived)
     promotion(registry)  # the command again: does it, or finds it done, and never twice
     assert champion_of(registry) == "2"
-    assert [move.action for move in registry.history("model")].count("promote") == 2  # the first champion's, and this
-    assert registry.faults("model") == []
+    assert [move.action for move in championship(registry).history()].count(
+        "promote"
+    ) == 2  # the first champion's, and this
+    assert championship(registry).faults() == []
 
 
 # --- many at once ---
@@ -120,7 +126,7 @@ def compete(home, uri, own, rounds, barrier, answers):
         others = [str(number) for number in range(1, 10) if str(number) != seen]
         version = others[(own + round_) % len(others)]
         try:
-            registry.promote("model", version, expected=seen, who=f"process {own}", reason=f"round {round_}")
+            championship(registry).promote(version, Grounds(f"process {own}", f"round {round_}"), expected=seen)
             answers.put((round_, version, ""))
         except GemError as error:
             answers.put((round_, version, str(error)))
@@ -144,14 +150,14 @@ def contest(home, uri, rounds, competitors=8):
 
 def check_contest(registry, winners, before):
     assert all(len(won) == 1 for won in winners), winners
-    log = registry.history("model")
+    log = championship(registry).history()
     assert [move.to_version for move in log[before:]] == [won[0] for won in winners], "nothing lost, nothing twice"
     assert broken_link(log) is None
     assert champion_of(registry) == winners[-1][0]
-    assert registry.faults("model") == []
+    assert championship(registry).faults() == []
 
 
 def test_of_eight_processes_exactly_one_wins_each_round(home):
     registry = Registry(Settings(home=home, tracking_uri=None))
-    before = len(registry.history("model"))
+    before = len(championship(registry).history())
     check_contest(registry, contest(home, None, 2), before)  # benchmarks/promotion_contest.py: 50, also on PostgreSQL

@@ -15,6 +15,7 @@ from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.records import model_files
 from gem_core.records.lineage import Lineage
+from gem_core.records.promotion_log import Grounds
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -75,7 +76,7 @@ def test_the_same_content_is_the_same_version(registry, name, model, run_id):
     first = registry.register(name, model, run_id, LINEAGE, who="tests")
     again = registry.register(name, model, run_id, LINEAGE, who="tests", scores={"language": 1.0})
     assert (again.version, again.scores) == (first.version, {"language": 1.0})
-    assert [move.action for move in registry.history(name)] == ["register"]
+    assert [move.action for move in registry.championship(name).history()] == ["register"]
     second = registry.register(name, change(model), run_id, LINEAGE, who="tests")
     assert (second.version, second.source != first.source) == ("2", True)
     assert [version.version for version in registry.versions(name)] == ["2", "1"]
@@ -85,8 +86,8 @@ def test_the_same_content_is_the_same_version(registry, name, model, run_id):
 
 def test_every_way_of_naming_a_version(registry, store, name, model, run_id):
     registry.register(name, model, run_id, LINEAGE, who="tests")
-    registry.promote(name, "latest", expected=None, who="tests", reason="first")
-    registry.challenge(name, "1", expected="1", who="tests", reason="again")
+    registry.championship(name).promote("latest", Grounds("tests", "first"), expected=None)
+    registry.championship(name).challenge("1", Grounds("tests", "again"), expected="1")
     assert registry.get(name, "champion") == registry.get(name, "challenger") == registry.champion(name)
     folder = registry.download(name, "1")
     assert content_digest(folder) == content_digest(model)
@@ -232,7 +233,7 @@ def test_the_same_through_a_server(tmp_path, model):
         tracking.log_steps(run_id, [(1, {"loss": 1.0})])
         made = registry.register("remote", model, run_id, LINEAGE, who="tests", scores={"embedding": 1.0})
         assert registry.register("remote", model, run_id, LINEAGE, who="tests") == made
-        assert registry.promote("remote", "1", expected=None, who="tests", reason="first").to_version == "1"
+        assert registry.championship("remote").promote("1", Grounds("tests", "first"), expected=None).to_version == "1"
         assert tracking.run(run_id).metrics == {"loss": 1.0}
         folder = registry.download("remote", "champion")
         assert folder.is_relative_to(tmp_path / "home")

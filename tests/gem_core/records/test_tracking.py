@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gem_core.errors import GemError
+from gem_core.records import tracking as module
 from gem_core.records.mlflow_connection import printable, sqlite_file
 from gem_core.records.tracking import Tracking, flatten, metric_name
 from gem_core.settings import Settings
@@ -59,6 +60,15 @@ def test_an_unfinished_run_is_continued_and_a_finished_one_is_not(tracking):
     assert second != first
     assert tracking.start_run("again", "run", {"gem.run_key": "another key"}) not in (first, second)
     assert len(tracking.runs("again")) == 3
+
+
+def test_a_store_of_many_pages_is_read_whole_or_as_far_as_asked(tracking, monkeypatch):
+    made = [tracking.start_run(f"page-{number}", "run", {"gem.run_key": f"page-{number}"}) for number in range(3)]
+    monkeypatch.setattr(module, "PAGE", 2)
+    found = [run.run_id for run in tracking.runs()]
+    assert set(made) <= set(found)
+    assert [run.run_id for run in tracking.runs(most=2)] == found[:2] == made[:0:-1]
+    assert tracking.start_run("page-0", "run", {"gem.run_key": "page-0"}) == made[0]
 
 
 def test_many_steps_in_one_call_come_back_in_order(tracking, run_id):

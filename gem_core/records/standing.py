@@ -1,0 +1,146 @@
+"""The aliases and the log of one registered model, as they stand while nobody else moves them.
+
+A move is written in three steps: the log entry, the alias, the mark that both are done. Whoever settles them next
+finishes what a crash left half done, and records what somebody moved by other means.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gem_core.errors import GemError
+from gem_core.records.promotion_log import (
+    ALIAS_ACTIONS,
+    CHAMPION_ACTIONS,
+    MOVE_TAG,
+    Action,
+    Grounds,
+    Move,
+    broken_link,
+    last_of,
+    read_log,
+    shortened,
+)
+from gem_core.records.versions import CHALLENGER, CHAMPION, SHADOW
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
+
+logger = logging.getLogger(__name__)
+
+DONE_TAG = "gem.moves_done"
+"""A registered model's tag: the number of the last move whose aliases were set."""
+
+
+class Standing:
+    """Good for as long as the lock of its model is held (:meth:`gem_core.records.promotion.Championship.locked`)."""
+
+    def __init__(self, client: MlflowClient, model: RegisteredModel) -> None:
+        self.name: str = model.name
+        self.moves = read_log(model.tags)
+        self.aliases = {alias: str(version) for alias, version in model.aliases.items()}
+        self.finished: Move | None = None
+        """The move that was found half done, and finished by :meth:`settle`."""
+        self._done = int(model.tags.get(DONE_TAG, "0"))
+        self._client = client
+
+    @property
+    def champion(self) -> str | None:
+        """The version that reigns."""
+        return self.aliases.get(CHAMPION)
+
+    def settle(self) -> None:
+        """Bring aliases and log together again."""
+        last = last_of(self.moves, CHAMPION_ACTIONS)
+        logged = last.to_version if last else None
+        latest = last_of(self.moves, ALIAS_ACTIONS)
+        half_done = latest is not None and latest.number > self._done
+        if latest is not None and half_done and self.champion in (latest.from_version, latest.to_version):
+            logger.warning("finishing move %d of %s, which was interrupted", latest.number, self.name)
+            self._finish(latest)
+            self.finished = latest
+        elif self.champion != logged:
+            found = Grounds("unknown", f"found the alias on {spoken(self.champion)}, not on {spoken(logged)}")
+            self._mark_done(self._append("outside", self.champion, found, before=logged, after=self.champion))
+
+    def insist(self, expected: str | None, version: str) -> None:
+        """Refuse what was decided about a version when another was champion.
+
+        Raises:
+            GemError: The champion is not the expected one.
+        """
+        if self.champion != expected:
+            raise GemError(
+                f"the champion of {self.name} is {spoken(self.champion)} by now, not {spoken(expected)}: "
+                f"version {version} was not promoted; compare it with the new champion first"
+            )
+
+    def note(self, action: Action, version: str, grounds: Grounds) -> Move:
+        """Log what moves no alias."""
+        return self._append(action, version, grounds, before=self.champion, after=self.champion)
+
+    def move(self, action: Action, version: str, grounds: Grounds) -> Move:
+        """Log an action on a version, and set the aliases that it moves.
+
+        Raises:
+            GemError: The log is damaged; nothing was moved.
+        """
+        after = version if action in CHAMPION_ACTIONS else self.champion
+        move = self._append(action, version, grounds, before=self.champion, after=after)
+        self._finish(move)
+        return move
+
+    def _append(
+        self, action: Action, version: str | None, grounds: Grounds, *, before: str | None, after: str | None
+    ) -> Move:
+        broken = broken_link(self.moves)
+        if broken is not None:
+            raise GemError(
+                f"the log of {self.name} is damaged ({broken}): nothing is moved until a person has looked at it"
+            )
+        move = Move(
+            number=len(self.moves) + 1,
+            action=action,
+            version=version,
+            from_version=before,
+            to_version=after,
+            who=grounds.who,
+            when=datetime.now(UTC),
+            reason=shortened(grounds.reason),
+            report=None if grounds.report is None else dict(grounds.report),
+            previous=self.moves[-1].hash if self.moves else "",
+        ).sealed()
+        self._client.set_registered_model_tag(self.name, f"{MOVE_TAG}{move.number:06d}", move.model_dump_json())
+        self.moves.append(move)
+        return move
+
+    def _finish(self, move: Move) -> None:
+        """What follows a logged move, as often as it is asked for: the aliases, then the mark that it is done."""
+        if move.action in CHAMPION_ACTIONS and move.to_version is not None:
+            self._point(CHAMPION, move.to_version)
+        if move.action in ("challenge", "shadow"):
+            self._point(CHALLENGER if move.action == "challenge" else SHADOW, move.version)
+        else:
+            for alias in (CHALLENGER, SHADOW):
+                if self.aliases.get(alias) == move.version:
+                    self._point(alias, None)
+        self._mark_done(move)
+
+    def _point(self, alias: str, to: str | None) -> None:
+        if to is None:
+            self._client.delete_registered_model_alias(self.name, alias)
+            self.aliases.pop(alias, None)
+        else:
+            self._client.set_registered_model_alias(self.name, alias, to)
+            self.aliases[alias] = to
+
+    def _mark_done(self, move: Move) -> None:
+        self._client.set_registered_model_tag(self.name, DONE_TAG, str(move.number))
+
+
+def spoken(version: str | None) -> str:
+    """A champion in words."""
+    return "nobody" if version is None else f"version {version}"
