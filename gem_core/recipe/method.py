@@ -12,8 +12,11 @@ class SpecialTokens(Section):
 
     count: int = Field(default=1, ge=1, le=64)
     """k. The paper measures 1, 2, 5 and 10; with 1 any server can produce the embedding."""
+    start: Literal["mean", "zero"] = "mean"
+    """Where new rows start. ``mean``: at the mean embedding, inside the distribution the layers know. ``zero`` (ours):
+    a token that is nothing yet looks at all of a text alike, and not at its first token alone (docs/method.md)."""
     noise: float = Field(default=0.02, ge=0.0, le=1.0)
-    """New rows start at the mean embedding plus noise of this share of the rows' standard deviation."""
+    """Noise added to it, as a share of the standard deviation of the known rows."""
     pooling: Literal["mean", "concat", "last"] = "mean"
     """How k last-layer states become one embedding."""
     blind: bool = True
@@ -41,9 +44,6 @@ class Adaptation(Section):
     """LoRA alpha: the update is scaled by ``alpha / rank``."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """LoRA dropout."""
-    query_scale: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Ours, for the scope ``special``: what the special tokens' queries are first multiplied with. A base's look at a
-    text's first token and little else (attention sinks, Xiao et al. 2024); small ones look at all tokens alike."""
 
 
 class TextSource(Section):

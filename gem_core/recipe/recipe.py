@@ -88,10 +88,6 @@ class Recipe(Section):
             )
         if self.adaptation.scope == "special":
             self._lossless_fits()
-        elif self.adaptation.query_scale < 1:
-            raise ValueError(
-                "adaptation.query_scale needs adaptation.scope=special: all other queries serve the language model"
-            )
         if self.training.attention == "flash_attention_2" and self.needs_mask:
             raise ValueError(
                 "training.attention=flash_attention_2 takes no mask, but rows of this recipe need one; set sdpa"

@@ -68,7 +68,7 @@ def _each(key: str, values: Sequence[object], name: str) -> tuple[Variant, ...]:
 
 NO_NEXT_TOKEN = ("objective.contrastive_start=0", "objective.contrastive_ramp=0", "objective.contrastive_weight=1")
 NO_CONTRAST = ("objective.contrastive.rows=none",)
-PLAIN_ADAPTER = ("adaptation.scope=all", "adaptation.query_scale=1", "adaptation.rank=16", "adaptation.alpha=32")
+PLAIN_ADAPTER = ("adaptation.scope=all", "adaptation.rank=16", "adaptation.alpha=32")
 GRIDS: dict[str, tuple[Variant, ...]] = {
     "pooling": tuple(
         Variant(name=f"base, {name} pooling", baseline=name) for name in ("mean", "weighted-mean", "last")
@@ -91,7 +91,9 @@ GRIDS: dict[str, tuple[Variant, ...]] = {
     "words": (
         Variant(name="contrast in place of words", overrides=("objective.contrastive.bag_of_words=0",)),
         Variant(name="half contrast, half words", overrides=("objective.contrastive.bag_of_words=0.5",)),
-        Variant(name="queries as the base has them", overrides=("adaptation.query_scale=1",)),
+        Variant(
+            name="rows that start at the mean", overrides=("special_tokens.start=mean", "special_tokens.noise=0.02")
+        ),
     ),
     "blindness": (
         Variant(name="k = 4, blind", overrides=("special_tokens.count=4", "special_tokens.blind=true")),

@@ -69,7 +69,6 @@ WAYS = {
     },
     "bag of words alone": {
         "scope": "special",
-        "query_scale": 0.5,
         "objective": {"contrastive": {"bag_of_words": 1}},
         "weights": Weights(next_token=0.3, bag_of_words=0.7),
     },

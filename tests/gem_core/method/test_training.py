@@ -289,7 +289,7 @@ SWITCHES = {
         "llama", LOSSLESS | {"objective__contrastive__bag_of_words": 0.3, "special_tokens__pooling": "concat"},
     ),
     "bag of words alone": (
-        "llama", LOSSLESS | {"objective__contrastive__bag_of_words": 1, "adaptation__query_scale": 0.1},
+        "llama", LOSSLESS | {"objective__contrastive__bag_of_words": 1, "special_tokens__start": "zero"},
     ),
     "plain fine-tuning": (
         "llama", {"objective__raw_share": 1.0, "objective__contrastive__rows": "none", "special_tokens__count": 1}

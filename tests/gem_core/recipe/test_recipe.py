@@ -68,7 +68,6 @@ def test_a_recipe_cannot_be_changed():
             {"adaptation": {"scope": "special"}, "objective": {"raw_share": 1, "contrastive": {"rows": "none"}}},
             "learns from rows with special tokens alone",
         ),
-        ({"adaptation": {"query_scale": 0.1}}, "query_scale needs adaptation.scope=special"),
         (
             {
                 "objective": {"contrastive": {"bag_of_words": 1}},
