@@ -16,7 +16,7 @@ from flows.progress import report
 from gem_core.judging.gates import GateReport
 from gem_core.recipe import Recipe
 from gem_core.records.mlflow_connection import UnavailableError
-from gem_core.records.promotion_log import ALIAS_ACTIONS, Grounds, Move, content_hash, last_of, taken_back
+from gem_core.records.promotion_log import JUDGED, Grounds, Move, content_hash, last_of, taken_back
 from gem_core.records.registry import Registry
 from gem_core.records.versions import Version
 
@@ -101,7 +101,7 @@ def decide(registry: Registry, recipe: Recipe, version: Version, expected: str |
 
 def _declined(moves: Sequence[Move], version: str, champion: str | None, report: str) -> Move | None:
     """The answer of a person who was asked this very question last: a report's digest, against a champion."""
-    last = last_of(moves, (*ALIAS_ACTIONS, "refuse"), version)
+    last = last_of(moves, JUDGED, version)
     if last is None or last.action != "decline" or last.from_version != champion:
         return None
     return last if (last.report or {}).get("digest") == report else None

@@ -23,6 +23,7 @@ from gem_core.records.mlflow_connection import explained, sqlite_file
 from gem_core.records.promotion_log import (
     ALIAS_ACTIONS,
     CHAMPION_ACTIONS,
+    JUDGED,
     Grounds,
     Move,
     broken_link,
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from gem_core.records.registry import Registry
 
 LOCK_SECONDS = 120.0
-JUDGED = (*ALIAS_ACTIONS, "refuse")
-"""What may have become of a version."""
 
 
 class Championship:
@@ -101,7 +100,7 @@ class Championship:
             return last_of(now.moves, ("register",), version) or now.note("register", version, grounds)
 
     def refuse(self, version: str, grounds: Grounds) -> Move:
-        """Log that a version was not promoted, and why."""
+        """Log that a version was not promoted, and why; where it waited by an earlier report, it does so no more."""
         found = self._get(version)
         grounds = self._filed(found, grounds)
         with self._held() as now:

@@ -20,6 +20,8 @@ Action = Literal["register", "challenge", "shadow", "promote", "approve", "decli
 CHAMPION_ACTIONS = ("promote", "approve", "rollback", "outside")
 ALIAS_ACTIONS = ("challenge", "shadow", "promote", "approve", "decline", "rollback")
 """Those that move an alias after they are logged."""
+JUDGED = (*ALIAS_ACTIONS, "refuse")
+"""What may have become of a version."""
 
 
 @dataclass(frozen=True)

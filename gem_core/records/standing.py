@@ -14,6 +14,7 @@ from gem_core.errors import GemError
 from gem_core.records.promotion_log import (
     ALIAS_ACTIONS,
     CHAMPION_ACTIONS,
+    JUDGED,
     MOVE_TAG,
     Action,
     Grounds,
@@ -65,6 +66,7 @@ class Standing:
         elif self.champion != logged:
             found = Grounds("unknown", f"found the alias on {spoken(self.champion)}, not on {spoken(logged)}")
             self._mark_done(self._append("outside", self.champion, found, before=logged, after=self.champion))
+        self._drop_refused()
 
     def insist(self, expected: str | None, version: str) -> None:
         """Refuse what was decided about a version when another was champion.
@@ -79,8 +81,10 @@ class Standing:
             )
 
     def note(self, action: Action, version: str, grounds: Grounds) -> Move:
-        """Log what moves no alias."""
-        return self._append(action, version, grounds, before=self.champion, after=self.champion)
+        """Log what moves no champion; a version that is refused keeps no alias."""
+        move = self._append(action, version, grounds, before=self.champion, after=self.champion)
+        self._drop_refused()
+        return move
 
     def move(self, action: Action, version: str, grounds: Grounds) -> Move:
         """Log an action on a version, and set the aliases that it moves.
@@ -116,6 +120,14 @@ class Standing:
         self._client.set_registered_model_tag(self.name, f"{MOVE_TAG}{move.number:06d}", move.model_dump_json())
         self.moves.append(move)
         return move
+
+    def _drop_refused(self) -> None:
+        """Take the alias from a version that was refused since it got it: it waits by what is said no more."""
+        for alias in (CHALLENGER, SHADOW):
+            held = self.aliases.get(alias)
+            last = last_of(self.moves, JUDGED, held) if held else None
+            if last is not None and last.action == "refuse":
+                self._point(alias, None)
 
     def _finish(self, move: Move) -> None:
         """What follows a logged move, as often as it is asked for: the aliases, then the mark that it is done."""

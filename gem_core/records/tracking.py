@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 T = TypeVar("T")
 
@@ -159,9 +159,10 @@ class Tracking:
         """The runs of an experiment, or of all, newest first; the whole store unless `most` says how many."""
         query = self.client.search_experiments
         with explained(self.uri):
+            experiments: list[Experiment] = all_pages(lambda token: query(max_results=PAGE, page_token=token))
             found = {
                 str(item.experiment_id): str(item.name)
-                for item in all_pages(lambda token: query(max_results=PAGE, page_token=token))
+                for item in experiments
                 if experiment is None or item.name == experiment
             }
             runs = self._search(list(found), most=most) if found else []

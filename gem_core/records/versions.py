@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from gem_core.errors import GemError
 from gem_core.records.lineage import Lineage
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DIGEST, LINEAGE, SCORES, BASELINE, VERDICT, REPORT = (
     f"gem.{name}" for name in ("digest", "lineage", "scores", "baseline", "verdict", "report")
@@ -99,6 +106,15 @@ def version_of(item: ModelVersion, model: RegisteredModel) -> Version:
     """Read a version from what MLflow answers: the aliases are only known to its registered model."""
     tags = item.tags
     number = str(item.version)
+
+    def told(tag: str, kind: type[T]) -> T | None:
+        """What a tag tells. People can change tags, and other releases write others: that costs what it told."""
+        try:
+            return None if tag not in tags else TypeAdapter(kind).validate_json(tags[tag])
+        except ValidationError as error:
+            log.warning("tag %s of %s version %s cannot be read: %s", tag, item.name, number, error.errors()[0]["msg"])
+            return None
+
     return Version(
         name=item.name,
         version=number,
@@ -109,11 +125,11 @@ def version_of(item: ModelVersion, model: RegisteredModel) -> Version:
         run_id=item.run_id or "",
         created=_time(item.creation_timestamp),
         source=item.source,
-        lineage=Lineage.model_validate_json(tags[LINEAGE]) if LINEAGE in tags else None,
-        scores=json.loads(tags.get(SCORES, "{}")),
-        baseline=json.loads(tags.get(BASELINE, "{}")),
+        lineage=told(LINEAGE, Lineage),
+        scores=told(SCORES, dict[str, float]) or {},
+        baseline=told(BASELINE, dict[str, float]) or {},
         verdict=tags.get(VERDICT),
-        report=json.loads(tags[REPORT]) if REPORT in tags else None,
+        report=told(REPORT, dict[str, Any]),
     )
 
 

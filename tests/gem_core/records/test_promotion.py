@@ -364,6 +364,26 @@ def test_a_damaged_log_stops_every_move(registry, championship, name):
     assert champion_of(registry, name) == "1"
 
 
+@pytest.mark.parametrize("alias", ["challenger", "shadow"])
+def test_a_version_that_is_refused_anew_waits_no_more(registry, store, tmp_path, alias):
+    name = f"refused-anew-{alias}"
+    make_versions(registry, store, name, tmp_path, 2)
+    championship = registry.championship(name)
+    promote(championship, "1", None)
+    present = championship.challenge if alias == "challenger" else championship.shadow
+    present("2", Grounds("tests", "passed", {"verdict": "pass"}), expected="1")
+    assert registry.get(name, "2").aliases == (alias,)
+    championship.refuse("2", Grounds("tests", "fails by stricter gates", {"verdict": "fail"}))
+    assert registry.get(name, "2").aliases == ()
+    with pytest.raises(GemError, match="does not wait for an approval"):
+        championship.approve("2", Grounds("tests", "by the old report"))
+    assert championship.faults() == []
+    registry.client.set_registered_model_alias(name, alias, "2")  # as a crash before the last step leaves it
+    championship.repair()
+    assert registry.get(name, "2").aliases == ()
+    assert champion_of(registry, name) == "1"
+
+
 @pytest.mark.parametrize("written", ["moved by hand", '{"number": 5, "action": "crown"}'], ids=["text", "unknown"])
 def test_an_entry_that_is_none_is_said_in_one_line(registry, store, tmp_path, written):
     name = f"no-entry-{len(written)}"
@@ -383,8 +403,8 @@ def test_faults_are_named_and_not_mended(registry, championship, name):
     client.set_registered_model_alias(name, CHAMPION, "3")
     client.set_registered_model_alias(name, "Champion", "2")
     digest = championship.history()[-1].report["digest"]
-    client.set_model_version_tag(name, "1", f"gem.report.{digest[:16]}", '{"verdict":"fail"}')
-    for _ in range(2):
+    for changed in ('{"verdict":"fail"}', "looked good to me"):
+        client.set_model_version_tag(name, "1", f"gem.report.{digest[:16]}", changed)
         assert championship.faults() == [
             "the gate report of move 5 is changed",
             "the champion is 3, and the log says 1",

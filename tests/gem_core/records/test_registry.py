@@ -211,6 +211,16 @@ def test_versions_of_other_programs_are_read_too(registry, name, run_id):
     assert (found.digest, found.lineage, found.scores) == ("", None, {})
 
 
+def test_tags_that_were_changed_cost_a_version_what_they_said_and_no_more(registry, name, model, run_id, caplog):
+    registry.register(name, model, run_id, LINEAGE, who="tests", scores={"embedding": 50.5})
+    for tag, text in (("lineage", '{"base_model": 1}'), ("scores", "see the wiki"), ("report", "[]")):
+        registry.client.set_model_version_tag(name, "1", f"gem.{tag}", text)
+    found = registry.get(name, "1")
+    assert (found.lineage, found.scores, found.report) == (None, {}, None)
+    assert found.digest == content_digest(model)
+    assert "gem.lineage" in caplog.text
+
+
 @pytest.mark.slow
 def test_the_same_through_a_server(tmp_path, model):
     """Over HTTP, with artifacts handed out by the server, as jobs on other machines see it."""
