@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.models import ModelArgument
-from flows.commands.runs import JsonOption
+from flows.commands.runs import JsonOption, check_new
 from flows.console import out, print_json
 from gem_core.settings import Settings
 from gem_core.sources.models import locate
@@ -49,6 +49,7 @@ def export(
     from gem_core.export import export as write
 
     settings = Settings()
+    check_new(folder)
     write(locate(model, settings), folder, form.value, settings=settings, dtype=dtype.value)
     if json:
         print_json({"folder": str(folder), "format": form.value})

@@ -111,7 +111,10 @@ def evaluate(
 def _lines() -> list[str]:
     if sys.stdin.isatty():
         return []
-    return [line for line in (raw.strip() for raw in sys.stdin) if line]
+    try:
+        return [line for line in (raw.strip() for raw in sys.stdin) if line]
+    except UnicodeDecodeError as error:
+        raise GemError(f"standard input is not {error.encoding.upper()} text: convert it first (iconv)") from error
 
 
 def evaluation_of(suite: str | None, tasks: str | None) -> Evaluation:

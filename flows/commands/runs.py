@@ -82,18 +82,34 @@ def train(
     """Only train: no scores, no registration. Prints the model's folder."""
     from flows.post_training import train_only
 
-    if output is not None and output.exists():
-        raise GemError(f"{output} exists: give a folder that does not, or remove it")
+    if output is not None:
+        check_new(output)
     _work_on(ray_address)
     with shown_on(err()):
         trained = train_only(recipes.load(recipe, overrides or ()))
     if output is not None:
-        shutil.copytree(trained["folder"], output)
+        try:
+            shutil.copytree(trained["folder"], output)
+        except OSError as error:
+            raise GemError(f"cannot write {output}: {error.strerror or error}; it is in {trained['folder']}") from error
         trained["folder"] = str(output)
     if json:
         print_json(trained)
     else:
         out().print(f"{trained['folder']}  digest {trained['digest'][:12]}", soft_wrap=True)
+
+
+def check_new(folder: Path) -> None:
+    """Refuse, before anything is spent, a new folder that is there already or cannot be made.
+
+    Raises:
+        GemError: Which of the two.
+    """
+    if folder.exists():
+        raise GemError(f"{folder} exists: give a folder that does not, or remove it")
+    place = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise GemError(f"cannot write {folder}: {place} is no folder that takes one")
 
 
 def _work_on(ray_address: str | None) -> None:

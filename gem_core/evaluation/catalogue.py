@@ -201,6 +201,7 @@ def _kept(path: Path, kind: type[Names], ask: Callable[[], Names]) -> Names:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as stream:
                 stream.write(found.model_dump_json())
+            Path(stream.name).chmod(0o644)  # whoever shares the home may read it
             Path(stream.name).replace(path)
     _read[path] = found
     return found

@@ -175,4 +175,5 @@ def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         except BaseException:
             temporary.unlink()
             raise
+    temporary.chmod(0o644)  # whoever shares the folder may read it
     temporary.replace(path)

@@ -46,6 +46,25 @@ def test_no_text_is_said(gem_here, monkeypatch, tmp_path):
     assert (status, "no text to embed" in err) == (1, True)
 
 
+def test_lines_that_are_no_text_are_refused(gem_here, monkeypatch, tmp_path):
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("ein Stück\n".encode("latin-1"))
+    with latin.open(encoding="utf-8") as lines:
+        monkeypatch.setattr(sys, "stdin", lines)
+        status, out, err = gem_here("encode", "sandbox:2")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: standard input is not UTF-8")
+
+
+def test_a_place_that_cannot_be_written_is_named(gem_here, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for arguments in (["export", "./nowhere"], ["train", "sandbox", "--output"]):
+        status, out, err = gem_here(*arguments, tmp_path / "file" / "model")
+        assert (status, out) == (1, "")
+        assert err.startswith(f"error: cannot write {tmp_path}/file/model: ")
+        assert err.strip().count("\n") == 0
+
+
 def test_a_used_port_is_named(gem_here):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

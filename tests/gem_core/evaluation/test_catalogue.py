@@ -38,6 +38,12 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_whoever_shares_the_home_may_read_the_names(home):
+    language_names(home)
+    (kept,) = (home / "catalogue").iterdir()
+    assert kept.stat().st_mode & 0o044 == 0o044
+
+
 def test_names_are_sorted_in_the_order_given_and_each_once(home):
     names = ["mmlu", "STS12", "MTEB(eng, v2)", "sandbox_mmlu", "SandboxSTS", "mmlu", "STSBenchmark"]
     assert sort_tasks(names, home) == (

@@ -36,6 +36,13 @@ def test_what_is_kept_is_found_again(store):
     assert kept.seconds == 1.25
 
 
+def test_whoever_shares_the_folder_may_read_what_is_kept(store):
+    store.save(MODEL, PLANNED, "", measured(records=RECORDS))
+    kept = [path for path in store.root.rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} == {".json", ".parquet"}
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in kept)
+
+
 def test_nothing_is_shared_between_models_settings_or_read_outs(store):
     store.save(MODEL, PLANNED, "mean", measured())
     assert store.load("e" * 64, PLANNED, "mean") is None
