@@ -130,7 +130,7 @@ class Evaluation(Section):
     @classmethod
     def _begin_from_the_suite(cls, content: Any) -> Any:  # noqa: ANN401 - whatever was written
         if isinstance(content, dict) and content.get("suite") is not None:
-            merged = _over(suite(str(content["suite"])), content)
+            merged = _over(_for_tasks_of(content, suite(str(content["suite"]))), content)
             del merged["suite"]  # what is recorded is what was asked: a suite may change with a later version
             return merged
         return content
@@ -164,6 +164,18 @@ def suite(name: str) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return content
+
+
+def _for_tasks_of(said: dict[str, Any], below: dict[str, Any]) -> dict[str, Any]:
+    """A suite, without what it says of single tasks where a recipe names tasks of its own, and not these."""
+    kept = dict(below)
+    for section, of_task in (("embedding", "instructions"), ("language", "by_task")):
+        own = said.get(section)
+        tasks = own.get("tasks") if isinstance(own, dict) else None
+        if isinstance(tasks, list | tuple) and of_task in kept.get(section, {}):
+            left = {task: value for task, value in kept[section][of_task].items() if task in tasks}
+            kept[section] = kept[section] | {of_task: left}
+    return kept
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ def test_the_paper_s_suite_is_the_paper_s():
     paper = Evaluation(suite="paper")
     assert len(paper.embedding.tasks) == 15
     assert (paper.language.tasks, paper.language.fewshot) == (("mmlu",), 5)
+    similarity = dict.fromkeys(("SICK-R", "STS17", "STSBenchmark"), "Retrieve semantically similar text")
+    assert (paper.embedding.template, paper.embedding.instructions) == ("{instruction}: {text}", similarity)
 
 
 def test_what_a_recipe_says_stands_over_its_suite():
@@ -30,6 +32,15 @@ def test_what_a_recipe_says_stands_over_its_suite():
     assert written.language.fewshot == 5
     again = Evaluation.model_validate(written.model_dump(mode="json"))
     assert again == written, "what is recorded needs no suite"
+
+
+def test_what_a_suite_says_of_a_task_falls_away_with_the_task():
+    fewer = Evaluation.model_validate({"suite": "paper", "embedding": {"tasks": ["STS17", "STS12"]}})
+    assert list(fewer.embedding.instructions) == ["STS17"]
+    shots = Evaluation.model_validate({"suite": "language", "language": {"tasks": ["mmlu"]}}).language.by_task
+    assert list(shots) == ["mmlu"]
+    with pytest.raises(ValidationError, match="names STS21, which tasks does not ask for"):
+        Evaluation.model_validate({"suite": "paper", "embedding": {"instructions": {"STS21": "Find."}}})
 
 
 def test_what_a_task_does_not_say_stays_the_section_s_when_it_is_written_and_read():
