@@ -30,7 +30,8 @@ def measure(batch: int, at_once: int | None, steps: int) -> dict[str, float]:
 
     from gem_core.method.batches import Planner
     from gem_core.method.model import GemModel
-    from gem_core.method.step import StepRunner, Weights
+    from gem_core.method.schedule import Weights
+    from gem_core.method.step import StepRunner
     from gem_core.recipe import Adaptation, Objective, SpecialTokens, Training
     from gem_core.sources.rows import Rows
 
@@ -48,7 +49,7 @@ def measure(batch: int, at_once: int | None, steps: int) -> dict[str, float]:
         before = peak()
         started = time.monotonic()
         for step in range(steps):
-            runner.run(plan.batch(step), Weights(next_token=0, contrastive=1, divergence=0))
+            runner.run(plan.batch(step), Weights(contrastive=1))
         return {"step": peak() - before, "process": peak(), "seconds": (time.monotonic() - started) / steps}
 
 

@@ -177,17 +177,27 @@ def machine_memory() -> int | None:
 
 
 def _flops_a_token(recipe: Recipe, parameters: int) -> float:
-    """FLOPs for each text token of a step: next-token pass, two contrastive views, and the base's pass on raw rows."""
+    """FLOPs for each text token of a step: next-token pass, its views, and the base's pass on raw rows."""
     backward = 4 if recipe.adaptation.method == "full" else 2
+    if recipe.adaptation.scope == "special":
+        backward = 0  # prefixes have no graph; that of a special token or two is next to nothing
     objective = recipe.objective
     views = 0.0
     if objective.contrastive.rows != "none":
         share = 1 - objective.contrastive_start / recipe.training.steps
         taking_part = 1.0 if objective.contrastive.rows == "all" else 1 - objective.raw_share
-        views = 2 * share * taking_part
+        views = _views(recipe) * share * taking_part
     base_pass = 2 * objective.raw_share if objective.keep_language > 0 else 0.0
     again = 2 if recipe.training.gradient_checkpointing else 0
     return parameters * ((2 + backward + again) * (1 + views) + base_pass)
+
+
+def _views(recipe: Recipe) -> int:
+    """Of each text."""
+    contrastive = recipe.objective.contrastive
+    if contrastive.rows == "none":
+        return 0
+    return 1 if contrastive.bag_of_words == 1 else 2
 
 
 def _memory(recipe: Recipe, parameters: int, trainable: int, hidden: int, layers: int, vocabulary: int) -> int:
@@ -196,7 +206,7 @@ def _memory(recipe: Recipe, parameters: int, trainable: int, hidden: int, layers
     if recipe.adaptation.method == "lora":
         weights += trainable * BYTES_FLOAT32
     states = trainable * (BYTES_FLOAT32 + ADAMW_BYTES)
-    passes = 1 if recipe.objective.contrastive.rows == "none" else 2  # two views are in the graph together
+    passes = max(1, _views(recipe))  # they are in the graph together
     batch = math.ceil(recipe.training.batch_size / recipe.resources.workers)
     rows = min(batch * passes, recipe.training.rows_at_once or batch * passes)
     tokens = rows * (recipe.data.max_length + recipe.special_tokens.count)

@@ -23,7 +23,7 @@ def ablate(
     grid: Annotated[
         str,
         typer.Option(
-            help="Which variants, separated by commas: pooling, prompts, simcse, floor, parts, blindness, k, p; or all."
+            help="Which variants, by commas: pooling, prompts, simcse, floor, parts, words, blindness, k, p; or all."
         ),
     ] = "pooling,floor,simcse,parts",
     seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "1",

@@ -7,6 +7,7 @@ milliseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,63 @@ from gem_core.evaluation.statistics import Floats
 
 Counted = Callable[[Floats], Floats]
 """How often each item was drawn, ``[resamples, items]``, to ``[resamples]`` values in points."""
+
+
+@dataclass(frozen=True)
+class Clusterings:
+    """A V-measure that is the mean of those of several clusterings."""
+
+    levels: tuple[tuple[Counted, ...], ...]
+    """Each clustering's, ``[levels][repetitions]``; one level where the task has none."""
+    sets: bool
+    """Whether each has texts of its own; repetitions draw from the same ones."""
+
+    def __call__(self, counts: Floats) -> Floats:
+        """Of counts ``[resamples, items]``."""
+        return np.asarray(np.mean([part(counts) for level in self.levels for part in level], axis=0), dtype=np.float64)
+
+    def each(self, items: int) -> Floats:
+        """The V-measure of each clustering, ``[levels, repetitions]``."""
+        return np.array([[float(part(np.ones((1, items)))[0]) for part in level] for level in self.levels])
+
+    def against(self, other: Clusterings, items: int) -> Reclustered:
+        """How the difference to another model's varies from clustering to clustering."""
+        return Reclustered(self.each(items) - other.each(items), self.sets)
+
+
+@dataclass(frozen=True)
+class Reclustered:
+    """What drawing texts does not show of a difference of V-measures: found anew, the clusters would have been others.
+
+    k-means ends in one of many optima, so two equally good models differ by more than their texts explain: at a level
+    of 5 %, a bootstrap of texts alone, in clusters as they were found, shows 14 to 40 % of equal models to be better.
+    """
+
+    differences: Floats
+    """Of each clustering by itself, ``[levels, repetitions]``."""
+    sets: bool
+    """As in :class:`Clusterings`."""
+
+    def widened(self, drawn: Floats, rng: np.random.Generator) -> Floats:
+        """A bootstrap distribution over texts, as wide as it would be with clusters that are found anew.
+
+        Sets have nothing in common, so the spread of their mean is all there is. Of repetitions it is what k-means
+        adds; the texts, which they share, count twice: once in the clusters, and once for the clusters. (Simulated for
+        seven shapes of data, the part of the clusters was 0.8 to 1.7 times that in them.)
+
+        Returns:
+            ``[resamples]``, or nothing for a single clustering, of which nobody knows how it would come out again.
+        """
+        count = self.differences.shape[1]
+        if count < 2 or len(drawn) < 2:
+            return drawn[:0]
+        of_mean = float(self.differences.var(axis=1, ddof=1).mean()) / count
+        if self.sets:
+            centred, added = drawn - drawn.mean(), max(0.0, of_mean - float(drawn.var(ddof=1)))
+        else:
+            centred, added = np.sqrt(2.0) * (drawn - drawn.mean()), of_mean
+        noise = np.sqrt(added) * rng.standard_t(count - 1, len(drawn))
+        return np.asarray(drawn.mean() + centred + noise, dtype=np.float64)
 
 
 def average_precision(scores: Floats, gold: Floats) -> Counted:
@@ -94,19 +152,22 @@ def of_records(metric: str, records: Mapping[str, tuple[Any, Any]]) -> tuple[int
         return len(records), best_average_precision(np.array(similarities, dtype=np.float64), np.array(golds))
     if metric != "v_measure" or any(gold is None for _, gold in records.values()):
         return None
-    parts: list[Counted] = []
     if all(isinstance(gold, dict) for _, gold in records.values()):  # repetitions that draw from the same texts
         items = 1 + max(max(gold["texts"]) for _, gold in records.values())
-        parts = [v_measure(gold["texts"], clusters, gold["labels"], items) for clusters, gold in records.values()]
-    else:  # sets of texts, each clustered once
-        items = sum(len(clusters) for clusters, _ in records.values())
-        begin = 0
-        for clusters, gold in records.values():
-            if len(gold) != len(clusters):
-                return None
-            parts.append(v_measure(range(begin, begin + len(clusters)), clusters, gold, items))
-            begin += len(clusters)
-    return items, lambda counts: np.asarray(np.mean([part(counts) for part in parts], axis=0), dtype=np.float64)
+        levels: dict[str, list[Counted]] = {}
+        for name, (clusters, gold) in records.items():
+            part = v_measure(gold["texts"], clusters, gold["labels"], items)
+            levels.setdefault(name.rpartition("/")[0], []).append(part)
+        return items, Clusterings(tuple(map(tuple, levels.values())), sets=False)
+    if any(len(gold) != len(clusters) for clusters, gold in records.values()):
+        return None
+    items = sum(len(clusters) for clusters, _ in records.values())  # sets of texts, each clustered once
+    begins = np.cumsum([0, *(len(clusters) for clusters, _ in records.values())])
+    parts = tuple(
+        v_measure(range(begin, begin + len(clusters)), clusters, gold, items)
+        for begin, (clusters, gold) in zip(begins, records.values(), strict=False)
+    )
+    return items, Clusterings((parts,), sets=True)
 
 
 def _entropy(shares: Floats) -> Floats:

@@ -243,7 +243,7 @@ def _counted(
     """Average precisions and V-measures, which follow from how often each item is drawn."""
     import numpy as np
 
-    from gem_core.evaluation.counted_statistics import of_records
+    from gem_core.evaluation.counted_statistics import Clusterings, of_records
     from gem_core.evaluation.significance import PairedItems
 
     one, two = (of_records(ours.metric, records) for records in (our, their))
@@ -252,7 +252,12 @@ def _counted(
     items = one[0]
     for score, value in ((ours, one[1]), (theirs, two[1])):
         _adds_up(score, float(value(np.ones((1, items)))[0]))
-    return PairedItems(weight=weight, items=items, counted=lambda counts: one[1](counts) - two[1](counts))
+    clustered = None
+    if isinstance(one[1], Clusterings) and isinstance(two[1], Clusterings):
+        clustered = one[1].against(two[1], items)
+    return PairedItems(
+        weight=weight, items=items, counted=lambda counts: one[1](counts) - two[1](counts), clustered=clustered
+    )
 
 
 def _adds_up(score: TaskScore | None, again: float) -> None:

@@ -27,7 +27,7 @@ from gem_core.evaluation.statistics import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gem_core.evaluation.counted_statistics import Counted
+    from gem_core.evaluation.counted_statistics import Counted, Reclustered
 
 WHOLE = 100.0
 """Points that one question is worth: the largest difference that two answers to it can make."""
@@ -87,6 +87,8 @@ class PairedItems:
     counted: Counted | None = None
     items: int = 0
     """With `counted`: how many there are."""
+    clustered: Reclustered | None = None
+    """With `counted`: where the score is of clusters, which other texts would have made otherwise."""
 
     def __len__(self) -> int:
         if self.counted is not None:
@@ -99,7 +101,8 @@ class PairedItems:
         if self.differences is not None:
             return resampled_means(self.differences, resamples=RESAMPLES, rng=rng)
         if self.counted is not None:
-            return resampled_counts(self.counted, self.items, resamples=RESAMPLES, rng=rng)
+            drawn = resampled_counts(self.counted, self.items, resamples=RESAMPLES, rng=rng)
+            return drawn if self.clustered is None else self.clustered.widened(drawn, rng)
         if self.statistic is None or self.ours is None or self.theirs is None or self.gold is None:
             raise ValueError("paired items need differences, or a statistic with both predictions and the gold")
         return resampled_statistic(self.statistic, self.ours, self.theirs, self.gold, resamples=RESAMPLES, rng=rng)

@@ -42,9 +42,12 @@ class Batch:
     """Rows with special tokens: continuation and reconstruction, under the GEM mask."""
     views: tuple[TokenSequence, ...]
     """Special tokens last. First views of the n contrastive rows (or anchors), indices 0..n-1; second ones (or
-    positives), n..2n-1; then the hard negatives there are, m in all."""
+    positives), n..2n-1; then the hard negatives there are, m in all. One view of each where nothing is contrasted."""
     same: npt.NDArray[np.bool_]
-    """[n, n + m]: where a second text is the same tokens as one of the row's own two, so that it is no negative."""
+    """[n, n + m]: where a second text is the same tokens as one of the row's own two, so that it is no negative; empty
+    where nothing is contrasted."""
+    texts: tuple[Tokens, ...]
+    """What each view was made of: nothing dropped, no special tokens."""
 
 
 @dataclass(frozen=True)
@@ -144,21 +147,17 @@ class Planner:
 
     def _views(
         self, rows: list[list[Tokens]], generator: np.random.Generator
-    ) -> tuple[tuple[TokenSequence, ...], npt.NDArray[np.bool_]]:
+    ) -> tuple[tuple[TokenSequence, ...], npt.NDArray[np.bool_], tuple[Tokens, ...]]:
         """Two views of every row: of its one text with dropout, or its anchor and its positive as they are."""
         contrastive = self.objective.contrastive
-        rates = (contrastive.dropout if contrastive.views == "both" else 0.0, contrastive.dropout)
+        rates = [contrastive.dropout if contrastive.views == "both" else 0.0, contrastive.dropout]
+        alone = contrastive.bag_of_words == 1
         texts = [(row[min(view, len(row) - 1)], rate if len(row) == 1 else 0.0)
-                 for view, rate in enumerate(rates) for row in rows]  # fmt: skip
+                 for view, rate in enumerate(rates[alone:]) for row in rows]  # fmt: skip
         texts += [(negative, 0.0) for row in rows for negative in row[2:]]
         views = tuple(self._view(text, rate, number, generator) for number, (text, rate) in enumerate(texts))
-        numbers: dict[bytes, int] = {}
-        content = np.array([numbers.setdefault(text.tobytes(), len(numbers)) for text, _ in texts], dtype=np.int64)
-        anchor, second = content[: len(rows)], content[len(rows) :]
-        own = second[: len(rows)]
-        same = (anchor[:, None] == second) | (own[:, None] == second)
-        same[:, : len(rows)] |= (anchor[:, None] == anchor) | (own[:, None] == anchor)
-        return views, same
+        whole = tuple(text for text, _ in texts)
+        return views, np.zeros((0, 0), dtype=np.bool_) if alone else _same(whole, len(rows)), whole
 
     def _view(self, text: Tokens, rate: float, number: int, generator: np.random.Generator) -> TokenSequence:
         """A text with its special tokens, a share of it dropped."""
@@ -171,6 +170,17 @@ class Planner:
             hidden = np.concatenate([~keep, np.zeros(len(self.special_ids), dtype=np.bool_)])
             return TokenSequence(np.concatenate([text, self._special]), len(text), number, hidden)
         return TokenSequence(np.concatenate([text[keep], self._special]), int(keep.sum()), number)
+
+
+def _same(texts: Sequence[Tokens], count: int) -> npt.NDArray[np.bool_]:
+    """``Batch.same`` of ``count`` first texts, as many second ones, and negatives."""
+    numbers: dict[bytes, int] = {}
+    content = np.array([numbers.setdefault(text.tobytes(), len(numbers)) for text in texts], dtype=np.int64)
+    anchor, second = content[:count], content[count:]
+    own = second[:count]
+    same: npt.NDArray[np.bool_] = (anchor[:, None] == second) | (own[:, None] == second)
+    same[:, :count] |= (anchor[:, None] == anchor) | (own[:, None] == anchor)
+    return same
 
 
 @functools.lru_cache(maxsize=2)  # a batch may lie across two epochs
@@ -194,9 +204,12 @@ TOKENS_AT_ONCE = 16_384
 """Padded tokens of one call at most (32 rows of 512), unless a single row has more."""
 
 
-def length_buckets(sequences: Sequence[TokenSequence], most_rows: int | None = None) -> list[list[TokenSequence]]:
+def length_buckets(
+    sequences: Sequence[TokenSequence], most_rows: int | None = None, *, overhead: int = OVERHEAD_TOKENS
+) -> list[list[TokenSequence]]:
     """Cut sequences, ordered longest first, into padded calls of the least total cost (dynamic programming).
 
+    A call costs its padded tokens and ``overhead`` more.
     No call has more rows than ``most_rows``, nor, unless it has one row, more than ``TOKENS_AT_ONCE`` tokens.
     """
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
@@ -208,7 +221,7 @@ def length_buckets(sequences: Sequence[TokenSequence], most_rows: int | None = N
         begun = np.arange(end - rows, end)
         tokens = (end - begun) * lengths[begun]
         fits = (tokens <= TOKENS_AT_ONCE) | (begun == end - 1)
-        whole = np.where(fits, cost[begun] + tokens + OVERHEAD_TOKENS, np.iinfo(np.int64).max)
+        whole = np.where(fits, cost[begun] + tokens + overhead, np.iinfo(np.int64).max)
         best = int(whole.argmin())
         cost[end], begins[end] = whole[best], begun[best]
     calls, end = [], len(lengths)

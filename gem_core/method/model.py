@@ -61,13 +61,13 @@ class GemModel(ModelParts):
         ids = add_special_tokens(tokenizer, special_tokens.count)
         network = load_network(base.folder, dtype=dtype, attention=attention)
         if adaptation.scope == "all":
-            initialise_rows(network, ids, noise=special_tokens.noise, seed=seed)
+            initialise_rows(network, ids, special_tokens, seed=seed)
         if adaptation.method == "lora":
             network = with_adapter(network, adaptation, ids, seed=seed, reference=base.reference)
         if adaptation.scope == "special":
             from gem_core.method.activated_adapter import activate
 
-            activate(network, ids, first_rows(causal_lm(network), ids, noise=special_tokens.noise, seed=seed))
+            activate(network, ids, first_rows(causal_lm(network), ids, special_tokens, seed=seed))
         description = model_folder.Description(
             weights="adapter" if adaptation.method == "lora" else "full",
             scope=adaptation.scope,

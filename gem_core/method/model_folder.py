@@ -142,7 +142,7 @@ def load_weights(
         )
     network = load_network(base.folder, dtype=dtype, attention=attention)
     if description.scope == "all":
-        initialise_rows(network, ids, noise=description.special_tokens.noise, seed=description.seed)
+        initialise_rows(network, ids, description.special_tokens, seed=description.seed)
     adapted = PeftModel.from_pretrained(network, str(folder), autocast_adapter_dtype=False, local_files_only=True)
     if description.scope == "all":
         trained = tuple(adapted.peft_config["default"].trainable_token_indices or ())

@@ -1,8 +1,25 @@
 """What a step weighs and how far it goes: functions of the step alone, so that a resumed run continues them exactly."""
 
 import math
+from dataclasses import dataclass
 
 from gem_core.recipe import Objective, Training
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each loss weighs in a step."""
+
+    next_token: float = 0.0
+    contrastive: float = 0.0
+    bag_of_words: float = 0.0
+    divergence: float = 0.0
+
+
+def weights(step: int, objective: Objective) -> Weights:
+    """What each loss weighs at a step counted from 0."""
+    share, words = contrastive_share(step, objective), objective.contrastive.bag_of_words
+    return Weights(1 - share, share * (1 - words), share * words, objective.keep_language)
 
 
 def contrastive_share(step: int, objective: Objective) -> float:

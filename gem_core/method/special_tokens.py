@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from gem_core.recipe import SpecialTokens
+
 
 def token_names(count: int) -> tuple[str, ...]:
     """``<|gem_0|>`` ... ``<|gem_{k-1}|>``: distinct, since equal tokens blind to each other differ by position only."""
@@ -66,18 +68,20 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase, count: int) -> tuple[i
     return ids
 
 
-def initialise_rows(network: PreTrainedModel, ids: Sequence[int], *, noise: float, seed: int) -> None:
-    """Give the new tokens their rows: the mean of the known rows plus ``noise`` of their standard deviation.
+def initialise_rows(network: PreTrainedModel, ids: Sequence[int], special_tokens: SpecialTokens, *, seed: int) -> None:
+    """Give the new tokens their rows: the mean of the known rows or zero, plus some of their standard deviation.
 
-    The mean stays inside the distribution the layers know. Input and (untied) output matrix get rows of their own.
+    The mean stays inside the distribution the layers know. A row near zero is still near zero behind an RMS norm, and
+    so are its queries: it attends to all tokens alike, where a base's queries go to the first one (attention sinks,
+    Xiao et al. 2024, arXiv 2309.17453). Input and (untied) output matrix get rows of their own.
     The matrices grow only where they have to: many models keep spare rows behind their vocabulary. A few have
     fewer rows than their tokenizer has tokens: those tokens are given rows in the same way.
-    Equal base, ids, noise and seed give equal rows: an adapter relies on it for the output rows it does not store.
+    Equal base, ids, settings and seed give equal rows: an adapter relies on it for the output rows it does not store.
 
     Args:
         network: A transformers causal language model; changed in place.
         ids: The new ids, the smallest of them equal to the number of known tokens.
-        noise: Share of the known rows' standard deviation, per dimension.
+        special_tokens: Where rows start, and with how much noise.
         seed: Of the noise.
     """
     rows_before, needed = network.get_input_embeddings().weight.shape[0], max(ids) + 1
@@ -90,21 +94,22 @@ def initialise_rows(network: PreTrainedModel, ids: Sequence[int], *, noise: floa
     tied = outputs is None or outputs.weight is inputs.weight
     with torch.no_grad():
         for matrix in [inputs.weight] if tied else [inputs.weight, outputs.weight]:
-            matrix[fresh] = _first_values(matrix[:known], len(fresh), noise, generator)
+            matrix[fresh] = _first_values(matrix[:known], len(fresh), special_tokens, generator)
         bias = None if outputs is None else getattr(outputs, "bias", None)
         if bias is not None:
             bias[fresh] = bias[:known].mean()
 
 
-def first_rows(network: PreTrainedModel, ids: Sequence[int], *, noise: float, seed: int) -> Tensor:
+def first_rows(network: PreTrainedModel, ids: Sequence[int], special_tokens: SpecialTokens, *, seed: int) -> Tensor:
     """The input rows [k, D] that :func:`initialise_rows` would give the new tokens, without touching the network."""
     matrix = network.get_input_embeddings().weight
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        return _first_values(matrix[: min(*ids, len(matrix))], len(ids), noise, generator)
+        return _first_values(matrix[: min(*ids, len(matrix))], len(ids), special_tokens, generator)
 
 
-def _first_values(known: Tensor, count: int, noise: float, generator: torch.Generator) -> Tensor:
+def _first_values(known: Tensor, count: int, settings: SpecialTokens, generator: torch.Generator) -> Tensor:
     rows = known.float()
     spread = torch.randn(count, rows.shape[1], generator=generator).to(rows.device)
-    return (rows.mean(dim=0) + noise * rows.std(dim=0) * spread).to(known.dtype)
+    centre = rows.mean(dim=0) if settings.start == "mean" else 0.0
+    return (centre + settings.noise * rows.std(dim=0) * spread).to(known.dtype)

@@ -7,6 +7,7 @@ and in lossless mode raw rows and the prefixes' own tokens, from which nothing c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from gem_core.method import data_parallel, frozen_prefix, gradient_cache
 from gem_core.method.attention_mask import for_network, visible
-from gem_core.method.batches import length_buckets, padded, share
+from gem_core.method.bag_of_words import bag_of_words_loss, bags
+from gem_core.method.batches import OVERHEAD_TOKENS, length_buckets, padded, share
 from gem_core.method.network import adapter_off, causal_lm, hidden_states, output_layer
 from gem_core.method.objectives import contrastive_loss, divergence, next_token_loss
 from gem_core.method.precision import computing
@@ -26,16 +28,8 @@ if TYPE_CHECKING:
 
     from gem_core.method.batches import Batch, TokenSequence
     from gem_core.method.model import GemModel
+    from gem_core.method.schedule import Weights
     from gem_core.recipe.method import Objective, Training
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What each loss weighs in a step."""
-
-    next_token: float
-    contrastive: float
-    divergence: float
 
 
 @dataclass
@@ -44,6 +38,7 @@ class Losses:
 
     next_token: float = 0.0
     contrastive: float = 0.0
+    bag_of_words: float = 0.0
     divergence: float = 0.0
     tokens: int = 0
     """Read by the network, pads not counted."""
@@ -74,7 +69,13 @@ class StepRunner:
     """
 
     def __init__(
-        self, model: GemModel, objective: Objective, training: Training, log_scale: Tensor, autocast: torch.dtype | None
+        self,
+        model: GemModel,
+        objective: Objective,
+        training: Training,
+        log_scale: Tensor,
+        autocast: torch.dtype | None,
+        word_vectors: Tensor | None = None,
     ) -> None:
         self._model = model
         self._objective = objective
@@ -82,6 +83,7 @@ class StepRunner:
         self._network = model.network
         self._log_scale = log_scale
         self._autocast = autocast
+        self._word_vectors = word_vectors
         self._rank, self._world = data_parallel.rank(), data_parallel.world()
 
     def run(self, batch: Batch, weights: Weights) -> Losses:
@@ -90,14 +92,17 @@ class StepRunner:
         with computing(self._model.device, self._autocast):
             if weights.next_token > 0 or weights.divergence > 0:
                 self._language(batch, weights, losses)
-            if weights.contrastive > 0 and len(batch.same) > 1:
-                self._contrastive(batch, weights.contrastive, losses)
+            contrasts = weights.contrastive > 0 and len(batch.same) > 1
+            if contrasts or (weights.bag_of_words > 0 and batch.views):
+                self._views(batch, weights, losses, contrasts=contrasts)
         return losses
 
     def _calls(self, sequences: Sequence[TokenSequence]) -> list[Call]:
         device = self._model.device
         calls = []
-        for part in length_buckets(share(sequences, self._rank, self._world), self._rows_at_once):
+        overhead = frozen_prefix.OVERHEAD_TOKENS if frozen_prefix.applies(self._network) else OVERHEAD_TOKENS
+        own = share(sequences, self._rank, self._world)
+        for part in length_buckets(own, self._rows_at_once, overhead=overhead):
             ids, lengths = (torch.from_numpy(x).to(device) for x in padded([s.tokens for s in part], filler=0))
             prefix = torch.tensor([sequence.prefix for sequence in part], device=device)
             hidden = None
@@ -139,9 +144,10 @@ class StepRunner:
                 total = total + weights.divergence / max(1, raw_count) * loss
             total.backward()
 
-    def _contrastive(self, batch: Batch, weight: float, losses: Losses) -> None:
-        calls = self._calls(batch.views)
-        indices = [index for call in calls for index in call.indices]
+    def _views(self, batch: Batch, weights: Weights, losses: Losses, *, contrasts: bool) -> None:
+        """The losses of the views' embeddings: which text is which, and which words are in it."""
+        calls, settings = self._calls(batch.views), self._objective.contrastive
+        k, pooling = self._model.k, self._model.pooling
         counts = [len(share(batch.views, rank, self._world)) for rank in range(self._world)]
         # every worker computes the whole loss: the scale's gradient, and the number reported, are to count once
         scale = self._log_scale if self._rank == 0 else self._log_scale.detach()
@@ -151,17 +157,29 @@ class StepRunner:
             rows, states = self._special(call)
             return special_states(states, rows.lengths, k, pooling).float()
 
-        def loss(own: Tensor) -> Tensor:
-            whole = data_parallel.gather_rows(own, indices, counts)
-            first, second = whole.split([len(same), len(whole) - len(same)])
-            return weight * contrastive_loss(first, second, scale, same, self._objective.contrastive.dimensions)
+        def loss(own: Tensor, indices: list[int]) -> Tensor:
+            total = own.new_zeros(())
+            if contrasts:
+                whole = data_parallel.gather_rows(own, indices, counts)
+                first, second = whole.split([len(same), len(whole) - len(same)])
+                found = contrastive_loss(first, second, scale, same, settings.dimensions)
+                losses.contrastive += found.item() if self._rank == 0 else 0.0
+                total = total + weights.contrastive * found
+            if self._word_vectors is not None and indices:
+                targets = bags([batch.texts[index] for index in indices], self._word_vectors)
+                states = own.unflatten(1, (-1, targets.shape[1])).mean(dim=1)  # concatenated states: their mean
+                words = bag_of_words_loss(states, targets) / len(batch.views)
+                losses.bag_of_words += words.item()
+                total = total + weights.bag_of_words * words
+            return total
 
-        k, pooling = self._model.k, self._model.pooling
-        if calls:
-            value = gradient_cache.backward(calls, embed, loss, cached=self._rows_at_once is not None)
-        else:  # a worker may have no view of a tiny batch; it still takes part in the gathering
-            value = loss(self._log_scale.new_zeros(0, self._model.dimension)).item()
-        losses.contrastive += value / weight if self._rank == 0 else 0.0
+        for group in [calls] if contrasts else [[call] for call in calls]:  # words are asked of each text by itself
+            indices = [index for call in group for index in call.indices]
+            if group:
+                cached = self._rows_at_once is not None
+                gradient_cache.backward(group, embed, partial(loss, indices=indices), cached=cached)
+            else:  # a worker may have no view of a tiny batch; it still takes part in the gathering
+                loss(self._log_scale.new_zeros(0, self._model.dimension), indices)
         losses.tokens += sum(int(call.lengths.sum()) for call in calls)
 
     def _special(self, call: Call) -> tuple[Call, Tensor]:

@@ -21,12 +21,13 @@ from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.method import checkpoints, data_parallel
 from gem_core.method.attention_mask import check_backend, for_network
+from gem_core.method.bag_of_words import word_vectors
 from gem_core.method.batches import Planner
 from gem_core.method.model import GemModel
 from gem_core.method.network import causal_lm, check_output_layer, checkpoint_activations, hidden_states
 from gem_core.method.precision import computing, product_dtype
-from gem_core.method.schedule import contrastive_share, learning_rate
-from gem_core.method.step import Losses, StepRunner, Weights
+from gem_core.method.schedule import contrastive_share, learning_rate, weights
+from gem_core.method.step import StepRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
     from gem_core.recipe import Recipe
     from gem_core.sources.models import ResolvedModel
     from gem_core.sources.rows import Rows
+
+METRICS = {
+    "next_token": "next_token_loss",
+    "contrastive": "contrastive_loss",
+    "bag_of_words": "bag_of_words_loss",
+    "divergence": "language_divergence",
+}
+"""The losses that :class:`~gem_core.method.schedule.Weights` weighs, and what each is logged as."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +151,16 @@ class _Trainer:
             self._trained["log_scale"] = self._log_scale
         self._optimizer = _optimizer(self._trained, settings.weight_decay)
         self._planner = _planner(recipe, rows, self.model)
-        self._runner = StepRunner(self.model, recipe.objective, settings, self._log_scale, autocast)
+        self._runner = StepRunner(
+            self.model, recipe.objective, settings, self._log_scale, autocast, self._word_vectors(rows)
+        )
         self._self_test(autocast)
+
+    def _word_vectors(self, rows: Rows) -> torch.Tensor | None:
+        if self._recipe.objective.contrastive.bag_of_words == 0:
+            return None
+        embeddings = causal_lm(self.model.network).get_input_embeddings().weight
+        return word_vectors(embeddings, torch.from_numpy(rows.frequencies(len(embeddings))).to(embeddings.device))
 
     def _self_test(self, autocast: torch.dtype | None) -> None:
         network, device, dtype = self.model.network, self.model.device, autocast or torch.float32
@@ -172,20 +189,15 @@ class _Trainer:
         recipe, rank = self._recipe, data_parallel.rank()
         if recipe.adaptation.dropout > 0:  # else nothing random is left in a step but its plan
             torch.manual_seed(int(np.random.SeedSequence([recipe.seed, 2, step, rank]).generate_state(1)[0]))
-        share = contrastive_share(step, recipe.objective)
         rate = learning_rate(step, recipe.training, recipe.objective)
-        weights = Weights(1 - share, share, recipe.objective.keep_language)
-        part = self._runner.run(self._planner.batch(step), weights)
+        weigh = weights(step, recipe.objective)
+        part = self._runner.run(self._planner.batch(step), weigh)
         parameters = list(self._trained.values())
-        values = [part.next_token, part.contrastive, part.divergence, float(part.tokens)]
-        sums = data_parallel.sum_gradients(parameters, torch.tensor(values, device=self._log_scale.device)).tolist()
+        values = torch.tensor([*(getattr(part, name) for name in METRICS), part.tokens], device=self._log_scale.device)
+        *found, tokens = data_parallel.sum_gradients(parameters, values).tolist()
         norm = float(nn.utils.clip_grad_norm_(parameters, recipe.training.max_gradient_norm))
-        whole = Losses(sums[0], sums[1], sums[2], round(sums[3]))
-        loss = (
-            weights.next_token * whole.next_token
-            + weights.contrastive * whole.contrastive
-            + weights.divergence * whole.divergence
-        )
+        losses = dict(zip(METRICS, found, strict=True))
+        loss = sum(getattr(weigh, name) * value for name, value in losses.items())
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise GemError(
                 f"the loss is no longer finite at step {step + 1} (loss {loss}, gradient norm {norm}); "
@@ -199,20 +211,14 @@ class _Trainer:
             self._log_scale.clamp_(0.0, math.log(recipe.objective.contrastive.max_scale))
         metrics = {
             "loss": loss,
-            "alpha": share,
+            "alpha": contrastive_share(step, recipe.objective),
             "learning_rate": rate,
             "gradient_norm": norm,
             "logit_scale": float(self._log_scale.detach().exp()),
-            "tokens": float(whole.tokens),
-            "tokens_per_second": whole.tokens / (time.monotonic() - started),
+            "tokens": tokens,
+            "tokens_per_second": tokens / (time.monotonic() - started),
         }
-        if weights.next_token > 0:
-            metrics["next_token_loss"] = whole.next_token
-        if weights.contrastive > 0:
-            metrics["contrastive_loss"] = whole.contrastive
-        if weights.divergence > 0:
-            metrics["language_divergence"] = whole.divergence
-        return metrics
+        return metrics | {METRICS[name]: value for name, value in losses.items() if getattr(weigh, name) > 0}
 
     def report(self, done: int, metrics: dict[str, float], report: Callable[[StepReport], None]) -> None:
         """Report a step, on rank 0 with a checkpoint when one is due."""

@@ -12,8 +12,11 @@ class SpecialTokens(Section):
 
     count: int = Field(default=1, ge=1, le=64)
     """k. The paper measures 1, 2, 5 and 10; with 1 any server can produce the embedding."""
+    start: Literal["mean", "zero"] = "mean"
+    """Where new rows start. ``mean``: at the mean embedding, inside the distribution the layers know. ``zero`` (ours):
+    a token that is nothing yet looks at all of a text alike, and not at its first token alone (docs/method.md)."""
     noise: float = Field(default=0.02, ge=0.0, le=1.0)
-    """New rows start at the mean embedding plus noise of this share of the rows' standard deviation."""
+    """Noise added to it, as a share of the standard deviation of the known rows."""
     pooling: Literal["mean", "concat", "last"] = "mean"
     """How k last-layer states become one embedding."""
     blind: bool = True
@@ -105,10 +108,16 @@ class Contrastive(Section):
     """Learn the logit scale."""
     dimensions: tuple[PositiveInt, ...] = ()
     """Matryoshka: the loss is also taken of the first so many numbers of an embedding, and averaged over all sizes."""
+    bag_of_words: Fraction = 0.0
+    """Ours: this share of the views' loss asks the special tokens for the words of the whole text, dropped ones too,
+    instead of telling texts apart. With 1 nothing is contrasted, and a text has one view (docs/method.md)."""
 
 
 class Objective(Section):
-    """What is minimised: ``(1 - a) * next-token + a * contrastive + keep_language * KL(base || model)``."""
+    """What is minimised: ``(1 - a) * next-token + a * views + keep_language * KL(base || model)``.
+
+    The loss of the views is ``(1 - b) * contrastive + b * words``, b being ``contrastive.bag_of_words``.
+    """
 
     raw_share: Fraction = 0.8
     """p: share of rows without special tokens in each batch (the paper's best is 0.8)."""

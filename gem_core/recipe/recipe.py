@@ -98,6 +98,10 @@ class Recipe(Section):
                 "no source of data.sources serves the contrastive loss (use); add one, or set "
                 "objective.contrastive.rows=none"
             )
+        if self.objective.contrastive.bag_of_words == 1 and any(source.pairs for source in self.data.sources):
+            raise ValueError(
+                "objective.contrastive.bag_of_words=1 contrasts nothing, which is all that pairs serve; lower it"
+            )
         names = [gate.name for gate in self.gates]
         if len(set(names)) < len(names):
             raise ValueError("gates need distinct names")

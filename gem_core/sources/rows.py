@@ -86,6 +86,11 @@ class Rows:
         """Tokens of each text, one row's texts behind the other's."""
         return np.diff(self._offsets)
 
+    def frequencies(self, vocabulary: int) -> npt.NDArray[np.float64]:
+        """The share that each of a vocabulary's tokens has of all, [V]."""
+        counts = np.bincount(self._tokens, minlength=vocabulary)
+        return counts / max(1, counts.sum())
+
     def __len__(self) -> int:
         return len(self._groups) - 1
 

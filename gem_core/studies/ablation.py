@@ -41,7 +41,7 @@ class Variant(BaseModel):
 
     name: str
     overrides: tuple[str, ...] = ()
-    """Of a GEM training: what differs from the recipe."""
+    """What differs from the recipe where something is trained."""
     baseline: str | None = None
     """``hashed``, ``simcse`` or the name of a template; nothing of GEM then."""
 
@@ -68,17 +68,32 @@ def _each(key: str, values: Sequence[object], name: str) -> tuple[Variant, ...]:
 
 NO_NEXT_TOKEN = ("objective.contrastive_start=0", "objective.contrastive_ramp=0", "objective.contrastive_weight=1")
 NO_CONTRAST = ("objective.contrastive.rows=none",)
+PLAIN_ADAPTER = ("adaptation.scope=all", "adaptation.rank=16", "adaptation.alpha=32")
 GRIDS: dict[str, tuple[Variant, ...]] = {
     "pooling": tuple(
         Variant(name=f"base, {name} pooling", baseline=name) for name in ("mean", "weighted-mean", "last")
     ),
     "prompts": (Variant(name="PromptEOL", baseline="prompt-eol"), Variant(name="Echo", baseline="echo")),
-    "simcse": (Variant(name="causal SimCSE, weighted mean", baseline="simcse"),),
+    "simcse": tuple(
+        Variant(
+            name=f"causal SimCSE, weighted mean, rate {rate}",
+            overrides=(*PLAIN_ADAPTER, f"training.contrastive_learning_rate={rate}"),
+            baseline="simcse",
+        )
+        for rate in ("3e-4", "1e-3", "3e-3")
+    ),
     "floor": (Variant(name="hashed words", baseline="hashed"),),
     "parts": (
         Variant(name="without the bottleneck", overrides=("objective.bottleneck=false",)),
         Variant(name="next-token only", overrides=NO_CONTRAST),
         Variant(name="contrastive only", overrides=NO_NEXT_TOKEN),
+    ),
+    "words": (
+        Variant(name="contrast in place of words", overrides=("objective.contrastive.bag_of_words=0",)),
+        Variant(name="half contrast, half words", overrides=("objective.contrastive.bag_of_words=0.5",)),
+        Variant(
+            name="rows that start at the mean", overrides=("special_tokens.start=mean", "special_tokens.noise=0.02")
+        ),
     ),
     "blindness": (
         Variant(name="k = 4, blind", overrides=("special_tokens.count=4", "special_tokens.blind=true")),

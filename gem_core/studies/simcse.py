@@ -50,7 +50,7 @@ def train_simcse(
         GemError: A loss that is not finite.
     """
     settings, contrastive = recipe.training, recipe.objective.contrastive
-    contrastive = contrastive.model_copy(update={"rows": "all", "dropout_kind": "delete"})
+    contrastive = contrastive.model_copy(update={"rows": "all", "dropout_kind": "delete", "bag_of_words": 0.0})
     objective = recipe.objective.model_copy(
         update={"raw_share": 1.0, "contrastive": contrastive, "contrastive_start": 0, "contrastive_ramp": 0}
     )

@@ -30,4 +30,5 @@ def test_a_recipe_of_public_names_ends_with_a_judged_version(online):
     assert version.verdict == outcome["report"]["verdict"]
     metrics = Tracking(settings.mlflow_uri).run(outcome["mlflow_run"]).metrics
     assert metrics["base.embedding.STSBenchmark"] == pytest.approx(29.36, abs=0.1)  # mteb's own wrapper: 29.356
-    assert metrics.keys() >= {"candidate.embedding.STSBenchmark", "base.language", "candidate.language"}
+    assert "candidate.embedding.STSBenchmark" in metrics
+    assert metrics["candidate.language"] == metrics["base.language"]  # lossless: not a question was answered otherwise

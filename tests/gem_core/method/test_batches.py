@@ -115,9 +115,18 @@ def test_views_are_the_text_less_some_tokens(rows, dropout, views, begins):
         assert view.tokens[-2:].tolist() == list(SPECIAL)
         assert view.prefix == len(kept) > int(begins)
         assert not begins or kept[0] == BOS
-        assert any(is_subsequence(kept, row) for row in rows)
+        assert is_subsequence(kept, batch.texts[number])
+        assert batch.texts[number].tolist() in rows
         if number < count and (views == "one" or dropout == 0):
             assert kept in rows
+
+
+def test_where_nothing_is_contrasted_a_text_has_one_view():
+    rows = [list(range(2, 60)), list(range(70, 90)), list(range(100, 110))]
+    batch = planner(rows, contrastive=Contrastive(dropout=0.5, views="one", bag_of_words=1)).batch(0)
+    assert len(batch.views) == len(batch.texts) == 8
+    assert batch.same.size == 0
+    assert all(view.prefix < len(text) for view, text in zip(batch.views, batch.texts, strict=True) if len(text) > 20)
 
 
 def is_subsequence(part, whole):

@@ -4,6 +4,7 @@ import torch
 from gem_core.errors import GemError
 from gem_core.method.network import load_network, load_tokenizer
 from gem_core.method.special_tokens import add_special_tokens, initialise_rows, special_token_ids, token_names
+from gem_core.recipe import SpecialTokens
 
 
 def test_tokens_are_distinct_single_and_behind_the_vocabulary(bases):
@@ -35,9 +36,9 @@ def test_a_tokenizer_that_holds_them_under_other_ids_is_refused(bases):
         special_token_ids(tokenizer, 2)
 
 
-def rows_of(base, ids, **options):
+def rows_of(base, ids, *, seed, **options):
     network = load_network(base.folder, dtype=torch.float32, attention="sdpa")
-    initialise_rows(network, ids, **options)
+    initialise_rows(network, ids, SpecialTokens(**options), seed=seed)
     return network
 
 
@@ -55,6 +56,20 @@ def test_new_rows_are_the_mean_plus_noise(bases, name):
     assert 0.3 < float(distance.detach().std()) < 0.7
     assert torch.equal(noisy, rows_of(base, ids, noise=0.5, seed=1).get_input_embeddings().weight)
     assert not torch.equal(noisy, rows_of(base, ids, noise=0.5, seed=2).get_input_embeddings().weight)
+
+
+def test_rows_that_start_at_zero_look_at_all_of_a_text(bases):
+    """The first query of such a token is next to nothing, so that every token of the text weighs the same."""
+    base, text = bases("llama"), torch.tensor([[7, 40, 99, 12, 320]])
+
+    def attention(start):
+        network = rows_of(base, (320,), start=start, noise=0.0, seed=1)
+        network.set_attn_implementation("eager")
+        with torch.no_grad():
+            return network(text, output_attentions=True).attentions[0][0, :, -1]
+
+    assert torch.allclose(attention("zero"), torch.full((4, 5), 0.2), atol=1e-6)
+    assert float(attention("mean").std()) > 0.01
 
 
 def test_spare_rows_are_used_before_the_matrix_grows(bases):

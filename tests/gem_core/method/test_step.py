@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from gem_core.method import frozen_prefix
+from gem_core.method.bag_of_words import word_vectors
 from gem_core.method.batches import Planner
 from gem_core.method.model import GemModel
-from gem_core.method.network import checkpoint_activations
-from gem_core.method.step import StepRunner, Weights
+from gem_core.method.network import causal_lm, checkpoint_activations
+from gem_core.method.schedule import Weights
+from gem_core.method.step import StepRunner
 from gem_core.recipe import Adaptation, Objective, SpecialTokens, Training
 from gem_core.sources.rows import CONTRASTIVE, EVERYTHING, Row, Rows
 
@@ -21,7 +23,7 @@ def rows(folder):
     return Rows.write(folder, [*pairs, *(Row([text], EVERYTHING) for text in texts)])
 
 
-BOTH = Weights(0.3, 0.7, 0.5)
+BOTH = Weights(next_token=0.3, contrastive=0.7, divergence=0.5)
 
 
 def gradients(base, folder, *, weights=BOTH, checkpointing=False, at_once=None, seed=0, **choices):
@@ -40,8 +42,13 @@ def gradients(base, folder, *, weights=BOTH, checkpointing=False, at_once=None, 
         checkpoint_activations(model.network)
     plan = Planner(rows(folder), objective, model.special_ids, 16, 3, None, None)
     torch.manual_seed(seed)
-    StepRunner(model, objective, Training(rows_at_once=at_once), scale, None).run(plan.batch(0), weights)
-    return {name: parameter.grad for name, parameter in trained.items()}
+    vectors = None
+    if objective.contrastive.bag_of_words > 0:
+        embeddings = causal_lm(model.network).get_input_embeddings().weight
+        vectors = word_vectors(embeddings, torch.from_numpy(plan.rows.frequencies(len(embeddings))))
+    runner = StepRunner(model, objective, Training(rows_at_once=at_once), scale, None, vectors)
+    runner.run(plan.batch(0), weights)
+    return {name: parameter.grad for name, parameter in trained.items() if parameter.grad is not None}
 
 
 def assert_close(one, two):
@@ -50,12 +57,21 @@ def assert_close(one, two):
         assert torch.allclose(gradient, two[name], rtol=1e-5, atol=1e-5 * float(gradient.abs().max())), name
 
 
-LOSSLESS = {"scope": "special", "weights": Weights(0.3, 0.7, 0.0)}
+LOSSLESS = {"scope": "special", "weights": Weights(next_token=0.3, contrastive=0.7)}
 MASKED = {"contrastive": {"dropout_kind": "mask"}}
 WAYS = {
     "default": {},
     "lossless": LOSSLESS,
     "mask dropout": {"objective": {"contrastive": {"dropout_kind": "mask", "dimensions": [8]}}},
+    "bag of words": {
+        "objective": {"contrastive": {"bag_of_words": 0.5}},
+        "weights": Weights(next_token=0.3, contrastive=0.35, bag_of_words=0.35, divergence=0.5),
+    },
+    "bag of words alone": {
+        "scope": "special",
+        "objective": {"contrastive": {"bag_of_words": 1}},
+        "weights": Weights(next_token=0.3, bag_of_words=0.7),
+    },
 }
 
 
@@ -63,6 +79,7 @@ WAYS = {
 def test_rows_at_once_change_memory_and_no_gradient(bases, tmp_path, choices):
     whole = gradients(bases("llama"), tmp_path, **choices)
     assert all(float(gradient.abs().max()) > 0 for gradient in whole.values())
+    assert ("scale" in whole) == (choices.get("weights", BOTH).contrastive > 0)
     for at_once in (1, 5):
         assert_close(whole, gradients(bases("llama"), tmp_path, at_once=at_once, **choices))
 

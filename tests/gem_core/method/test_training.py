@@ -163,7 +163,12 @@ def test_two_workers_do_what_one_does(bases, tmp_path):
     base = bases("llama")
     rows_for(base, tmp_path / "data")
     # plain steps, so that a wrong gradient norm is not hidden by clipping; an odd batch, so that shares are unequal
-    chosen = recipe(training__max_gradient_norm=1e6, objective__contrastive_start=2, training__rows_at_once=4)
+    chosen = recipe(
+        training__max_gradient_norm=1e6,
+        objective__contrastive_start=2,
+        objective__contrastive__bag_of_words=0.5,
+        training__rows_at_once=4,
+    )
     work(0, 1, None, chosen, base, tmp_path)
     alone, _ = json.loads((tmp_path / "1-0.json").read_text())
     (first, digest), (second, other) = run_workers(2, chosen, base, tmp_path)
@@ -280,6 +285,12 @@ SWITCHES = {
         {"objective__contrastive": {"dropout_kind": "mask", "dimensions": [8, 16]}, "special_tokens__pooling": "last"},
     ),
     "lossless": ("mistral", LOSSLESS),
+    "bag of words": (
+        "llama", LOSSLESS | {"objective__contrastive__bag_of_words": 0.3, "special_tokens__pooling": "concat"},
+    ),
+    "bag of words alone": (
+        "llama", LOSSLESS | {"objective__contrastive__bag_of_words": 1, "special_tokens__start": "zero"},
+    ),
     "plain fine-tuning": (
         "llama", {"objective__raw_share": 1.0, "objective__contrastive__rows": "none", "special_tokens__count": 1}
     ),
@@ -299,7 +310,7 @@ def test_every_way_trains(bases, family, changes, tmp_path, settings):
     assert np.isfinite(list(result.final.values())).all()
     assert all(report.metrics["gradient_norm"] > 0 for report in reports.all)
     model = GemModel.load(tmp_path / "model", settings=settings)
-    assert model.encode(["a fox", "an owl"]).shape == (2, 32)
+    assert model.encode(["a fox", "an owl"]).shape == (2, model.dimension)
     if model.lossless:
         ids = torch.randint(320, (2, 30))
         plain = GemModel.load(base.folder, settings=settings).causal_lm()

@@ -68,6 +68,13 @@ def test_a_recipe_cannot_be_changed():
             {"adaptation": {"scope": "special"}, "objective": {"raw_share": 1, "contrastive": {"rows": "none"}}},
             "learns from rows with special tokens alone",
         ),
+        (
+            {
+                "objective": {"contrastive": {"bag_of_words": 1}},
+                "data": {"sources": [{"source": "x"}, {"source": "y", "pairs": True}]},
+            },
+            "bag_of_words=1 contrasts nothing, which is all that pairs serve",
+        ),
         ({"objective": {"cut": [1, 1]}}, "such a cut leaves no suffix"),
         ({"gates": [{**OVER_TASKS, "metric": "embedding.STS12"}]}, "a test of an average over tasks"),
         ({"objective": {"cut": [0, 0]}}, "such a cut leaves no prefix"),

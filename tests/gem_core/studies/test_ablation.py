@@ -8,6 +8,7 @@ from gem_core.studies.ablation import GRIDS, REFERENCE, Result, Variant, markdow
 RECIPE = Recipe.model_validate(
     {"name": "tiny", "base_model": {"source": "x"}, "data": {"sources": [{"source": "x.txt"}]}}
 )
+AS_THE_DEFAULTS = ("k = 1", "p = 0.8", "contrast in place of words", "rows that start at the mean")
 
 
 def result(variant, seed, noise, *, items=200, missing=False):
@@ -29,7 +30,7 @@ def test_every_variant_of_every_grid_fits_a_recipe():
         made = variant.recipe(RECIPE, 5)
         assert made.seed == 5
         assert (made.shaping() == RECIPE.model_copy(update={"seed": 5}).shaping()) is (
-            not variant.overrides or variant.name in ("k = 1", "p = 0.8")
+            not variant.overrides or variant.name in AS_THE_DEFAULTS
         )
 
 
