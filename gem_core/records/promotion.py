@@ -192,6 +192,7 @@ class Championship:
             GemError: Nothing to go back to, the named version already is champion, or the champion is another by now.
         """
         number = None if to is None else self._get(to).version
+        there = {version.version for version in self._registry.versions(self._name)}
         with self._held() as now:
             done = now.finished
             if done is not None and done.action == "rollback" and number in (None, done.to_version):
@@ -201,12 +202,12 @@ class Championship:
                     f"the champion of {self._name} is {spoken(now.champion)} by now, not {spoken(leaving)}: "
                     "nothing was rolled back"
                 )
-            stack = reigns(now.moves)
-            if number is None and len(stack) < 2:
+            before = [version for version in reigns(now.moves) if version in there and version != now.champion]
+            if number is None and not before:
                 raise GemError(
                     f"{self._name} has had no champion before {spoken(now.champion)}: name the version to roll back to"
                 )
-            target = number or stack[-2]
+            target = number or before[-1]
             if target == now.champion:
                 raise GemError(f"version {target} of {self._name} already is its champion: nothing to roll back")
             return now.move("rollback", target, grounds)

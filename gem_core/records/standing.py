@@ -59,13 +59,16 @@ class Standing:
         logged = last.to_version if last else None
         latest = last_of(self.moves, ALIAS_ACTIONS)
         half_done = latest is not None and latest.number > self._done
-        if latest is not None and half_done and self.champion in (latest.from_version, latest.to_version):
+        meant = latest is not None and half_done and self.champion in (latest.from_version, latest.to_version)
+        if latest is not None and meant and self._can_finish(latest):
             logger.warning("finishing move %d of %s, which was interrupted", latest.number, self.name)
             self._finish(latest)
             self.finished = latest
         elif self.champion != logged:
             found = Grounds("unknown", f"found the alias on {spoken(self.champion)}, not on {spoken(logged)}")
             self._mark_done(self._append("outside", self.champion, found, before=logged, after=self.champion))
+        elif latest is not None and meant:
+            self._mark_done(latest)
         self._drop_refused()
 
     def insist(self, expected: str | None, version: str) -> None:
@@ -128,6 +131,20 @@ class Standing:
             last = last_of(self.moves, JUDGED, held) if held else None
             if last is not None and last.action == "refuse":
                 self._point(alias, None)
+
+    def _can_finish(self, move: Move) -> bool:
+        """Whether the version that a move points an alias to is still there: somebody may have deleted it since."""
+        from mlflow.exceptions import MlflowException
+
+        if move.version is None or move.action not in (*CHAMPION_ACTIONS, "challenge", "shadow"):
+            return True
+        try:
+            self._client.get_model_version(self.name, move.version)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
 
     def _finish(self, move: Move) -> None:
         """What follows a logged move, as often as it is asked for: the aliases, then the mark that it is done."""

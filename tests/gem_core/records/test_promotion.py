@@ -364,6 +364,43 @@ def test_a_damaged_log_stops_every_move(registry, championship, name):
     assert champion_of(registry, name) == "1"
 
 
+def test_a_rollback_passes_over_versions_that_were_deleted(registry, championship, name):
+    for version, before in (("1", None), ("2", "1"), ("3", "2")):
+        promote(championship, version, before)
+    registry.client.delete_model_version(name, "2")
+    move = championship.rollback(Grounds("tests", "bad"))
+    assert (move.from_version, move.to_version) == ("3", "1")
+    registry.client.delete_model_version(name, "3")
+    promote(championship, "4", "1")
+    registry.client.delete_model_version(name, "1")
+    with pytest.raises(GemError, match="has had no champion before version 4"):
+        championship.rollback(Grounds("tests", "bad"))
+    assert championship.faults() == []
+    assert champion_of(registry, name) == "4"
+
+
+@pytest.mark.parametrize("action", ["rollback", "challenge"])
+def test_a_move_to_a_version_that_is_gone_blocks_no_other(registry, store, tmp_path, monkeypatch, action):
+    name = f"gone-{action}"
+    make_versions(registry, store, name, tmp_path, 4)
+    championship = registry.championship(name)
+    for version, before in (("1", None), ("2", "1"), ("3", "2")):
+        promote(championship, version, before)
+    moving = {
+        "rollback": lambda: championship.rollback(Grounds("tests", "bad")),
+        "challenge": lambda: championship.challenge("2", Grounds("tests", "passed"), expected="3"),
+    }
+    with monkeypatch.context() as patch:  # a crash between the log entry and the alias
+        patch.setattr(type(registry.client), "set_registered_model_alias", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            moving[action]()
+    registry.client.delete_model_version(name, "2")
+    promote(championship, "4", "3")
+    assert championship.faults() == []
+    assert champion_of(registry, name) == "4"
+    assert championship.rollback(Grounds("tests", "bad")).to_version == "3"
+
+
 @pytest.mark.parametrize("alias", ["challenger", "shadow"])
 def test_a_version_that_is_refused_anew_waits_no_more(registry, store, tmp_path, alias):
     name = f"refused-anew-{alias}"
