@@ -4,14 +4,19 @@ A result is written as soon as it is there; a job that is started again runs wha
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import ray
 
 from gem_core.errors import GemError
+from gem_core.studies.ablation import Variant
 from ray_jobs import entry
 from ray_jobs.jobs import AblateJob, Progress
+
+POLL_SECONDS = 5.0
+"""Between two looks at how far the trainings are."""
+STEPS_A_NOTE = 5
 
 
 def main() -> None:
@@ -23,20 +28,41 @@ def main() -> None:
     task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker, max_retries=1)(work)
     every = job.runs()
     there = {(result.variant, result.seed) for result in job.found()}
-    running: dict[Any, str] = {}
-    for variant, seed in every:
-        if (variant.name, seed) not in there:
-            running[task.remote(str(path), variant.name, seed)] = f"{variant.name}, seed {seed}"
+    running = {
+        task.remote(str(path), variant.name, seed): (variant, seed)
+        for variant, seed in every
+        if (variant.name, seed) not in there
+    }
+    job.results.mkdir(parents=True, exist_ok=True)
+    said = None
     while running:
-        (ready,), _ = ray.wait(list(running), num_returns=1)
-        name = running.pop(ready)
-        try:
-            ray.get(ready)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, GemError):
-                raise GemError(f"{name}: {error.cause}") from error
-            raise
-        entry.say(Progress(text=name, share=1 - len(running) / len(every)))
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
+        for done in ready:
+            variant, seed = running.pop(done)
+            try:
+                ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, GemError):
+                    raise GemError(f"{variant.name}, seed {seed}: {error.cause}") from error
+                raise
+        now = progress(job, list(running.values()), len(every))
+        if now != said:
+            entry.say(now)
+            said = now
+
+
+def progress(job: AblateJob, missing: Sequence[tuple[Variant, int]], runs: int) -> Progress:
+    """How far the whole job is, told by the trainings under way.
+
+    Args:
+        job: The job.
+        missing: The runs that have no result yet.
+        runs: All of them.
+    """
+    under_way = [(run, steps) for run in missing if (steps := job.steps(*run)) is not None]
+    text = ", ".join(f"{variant.name} ({done}/{steps})" for (variant, _), (done, steps) in under_way)
+    left = len(missing) - sum(done / steps for _, (done, steps) in under_way)
+    return Progress(text=text or f"{runs - len(missing)} of {runs} done", share=1 - left / runs)
 
 
 def work(path: str, name: str, seed: int) -> None:
@@ -50,9 +76,13 @@ def work(path: str, name: str, seed: int) -> None:
     job = AblateJob.read(Path(path))
     torch.set_num_threads(job.recipe.resources.cpus_per_worker)
     variant = next(variant for variant in job.variants if variant.name == name)
-    result = run_variant(variant, seed, job.recipe, job.base, Rows.open(job.data), Settings(home=job.home))
+
+    def note(done: int, steps: int) -> None:
+        if done % STEPS_A_NOTE == 0:
+            job.note_steps(variant, seed, done, steps)
+
+    result = run_variant(variant, seed, job.recipe, job.base, Rows.open(job.data), Settings(home=job.home), report=note)
     target = job.result(variant, seed)
-    target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_suffix(".new")
     scratch.write_text(result.model_dump_json())
     scratch.replace(target)

@@ -193,6 +193,21 @@ class AblateJob(_File):
         name = "".join(letter if letter.isalnum() else "-" for letter in variant.name.lower())
         return self.results / f"{name}.{seed}.json"
 
+    def note_steps(self, variant: Variant, seed: int, done: int, steps: int) -> None:
+        """Leave word of how far a training is."""
+        self._steps(variant, seed).write_text(f"{done}/{steps}")
+
+    def steps(self, variant: Variant, seed: int) -> tuple[int, int] | None:
+        """The steps done and all steps of a training, if it has begun."""
+        try:
+            done, steps = map(int, self._steps(variant, seed).read_text().split("/"))
+        except (OSError, ValueError):  # none, or half written
+            return None
+        return done, steps
+
+    def _steps(self, variant: Variant, seed: int) -> Path:
+        return self.result(variant, seed).with_suffix(".steps")
+
     def found(self) -> list[Result]:
         """The results that are there, in the order of the runs; one that does not read counts as missing."""
         found = []

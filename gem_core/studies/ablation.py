@@ -20,7 +20,7 @@ from gem_core.evaluation.statistics import spearman
 from gem_core.recipe.files import apply_override, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gem_core.evaluation.mteb import Embedder
     from gem_core.recipe import Recipe
@@ -139,9 +139,25 @@ class Result(BaseModel):
 
 
 def run_variant(
-    variant: Variant, seed: int, recipe: Recipe, base: ResolvedModel, rows: Rows, settings: Settings
+    variant: Variant,
+    seed: int,
+    recipe: Recipe,
+    base: ResolvedModel,
+    rows: Rows,
+    settings: Settings,
+    *,
+    report: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Result:
     """Train a variant, if it is trained, and score its embeddings.
+
+    Args:
+        variant: What is varied.
+        seed: Of its training.
+        recipe: What it varies.
+        base: Resolved and present on this machine.
+        rows: Tokenized by the base's tokenizer.
+        settings: Where scores are kept.
+        report: Called with the steps done and all steps.
 
     Raises:
         GemError: As training and evaluation raise it.
@@ -150,7 +166,7 @@ def run_variant(
 
     own = variant.recipe(recipe, seed)
     embedding = own.evaluation.model_copy(update={"language": own.evaluation.language.model_copy(update={"tasks": ()})})
-    encoder = _encoder(variant, own, base, rows, settings)
+    encoder = _encoder(variant, own, base, rows, settings, report)
     found = measure_encoder(encoder, f"{variant.name}-{seed}", embedding, settings)
     points, predictions, golds, missing = {}, {}, {}, {}
     for task, measured in found.items():
@@ -166,7 +182,14 @@ def run_variant(
     return Result(variant=variant.name, seed=seed, points=points, predictions=predictions, golds=golds, missing=missing)
 
 
-def _encoder(variant: Variant, recipe: Recipe, base: ResolvedModel, rows: Rows, settings: Settings) -> Embedder:
+def _encoder(
+    variant: Variant,
+    recipe: Recipe,
+    base: ResolvedModel,
+    rows: Rows,
+    settings: Settings,
+    report: Callable[[int, int], None],
+) -> Embedder:
     from gem_core.method.model import GemModel
     from gem_core.studies.baselines import TEMPLATES, HashedWords, TemplateEncoder
 
@@ -175,14 +198,16 @@ def _encoder(variant: Variant, recipe: Recipe, base: ResolvedModel, rows: Rows, 
     if variant.baseline == "simcse":
         from gem_core.studies.simcse import POOLING, train_simcse
 
-        return TemplateEncoder(train_simcse(recipe, base, rows), TEMPLATES[POOLING])
+        steps = recipe.training.steps
+        trained = train_simcse(recipe, base, rows, report=lambda done, _: report(done, steps))
+        return TemplateEncoder(trained, TEMPLATES[POOLING])
     if variant.baseline is not None:
         return TemplateEncoder(GemModel.load(base.folder, settings=settings), TEMPLATES[variant.baseline])
     from gem_core.method.training import train
 
     with tempfile.TemporaryDirectory(prefix="gem-ablation-") as folder:
         output = Path(folder) / "model"
-        train(recipe, base, rows, report=lambda _: None, output=output)
+        train(recipe, base, rows, report=lambda done: report(done.step, done.steps), output=output)
         return GemModel.load(output, settings=settings, dtype=recipe.evaluation.dtype)
 
 

@@ -1,6 +1,9 @@
+import pytest
+
 from gem_core.recipe import Recipe
 from gem_core.sources.models import ResolvedModel
 from gem_core.studies.ablation import Result, variants
+from ray_jobs.ablate import progress
 from ray_jobs.jobs import AblateJob
 
 
@@ -23,7 +26,7 @@ def test_only_what_is_trained_runs_with_every_seed(tmp_path):
     assert runs[:2] == [("GEM", 1), ("GEM", 2)]
     assert ("base, mean pooling", 1) in runs
     assert ("base, mean pooling", 2) not in runs
-    assert ("causal SimCSE, weighted mean", 2) in runs
+    assert ("causal SimCSE, weighted mean, rate 1e-3", 2) in runs
 
 
 def test_every_result_has_a_file_of_its_own_and_a_broken_one_counts_as_missing(tmp_path):
@@ -43,3 +46,16 @@ def test_a_job_is_read_as_it_was_written(tmp_path):
     job = a_job(tmp_path)
     job.write(tmp_path / "job.json")
     assert AblateJob.read(tmp_path / "job.json") == job
+
+
+def test_progress_counts_the_steps_of_what_is_under_way(tmp_path):
+    job = a_job(tmp_path, "floor")  # GEM with two seeds, hashed words once
+    job.results.mkdir()
+    first, second, hashed = job.runs()
+    assert str(progress(job, [first, second, hashed], 3)) == "0 of 3 done"
+    job.note_steps(*first, 25, 100)
+    job.note_steps(*second, 50, 100)
+    told = progress(job, [first, second], 3)
+    assert (told.text, told.share) == ("GEM (25/100), GEM (50/100)", pytest.approx((1 + 0.25 + 0.5) / 3))
+    job.result(*first).with_suffix(".steps").write_text("2")  # half written
+    assert progress(job, [first], 3).share == pytest.approx(2 / 3)
