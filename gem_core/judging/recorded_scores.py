@@ -1,7 +1,7 @@
 """What is known of two models already: the entries of the score store, whatever evaluation once asked for them.
 
 Nothing is measured here. Where both models have a task under equal settings, those scores are taken; where they only
-have it under unequal ones, each keeps its latest, and the comparison says how they differ.
+have it under unequal ones, each keeps its latest whole one, and the comparison says how they differ.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from gem_core.evaluation.plan import METHOD
 from gem_core.evaluation.scores import Scores
 from gem_core.evaluation.store import Entry
 
@@ -30,6 +31,11 @@ class _Measured:
     """One for each read-out."""
     written: float = 0.0
     """When the latest of them was, in seconds since the epoch."""
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Which of several is compared: a whole task before a quick look, then the latest."""
+        return not any(score.limited for entry in self.entries for score in entry.scores), self.written
 
 
 Tasks = dict[tuple[str, str], dict[str, _Measured]]
@@ -57,7 +63,7 @@ def recorded_pair(
         for kept, measured in zip(chosen, pair, strict=True):
             if measured:
                 among = {digest: pair[0][digest] for digest in equal} or measured
-                kept.extend(measured[max(among, key=lambda digest: among[digest].written)].entries)
+                kept.extend(measured[max(among, key=lambda digest: among[digest].rank)].entries)
     scores = [
         Scores(
             model=digest,
@@ -100,13 +106,15 @@ def recorded_continuations(store: Path, chosen: str, beside: Sequence[str]) -> d
 
 
 def _recorded(folder: Path) -> Tasks:
-    """Every readable entry of one model."""
+    """Every readable entry of one model that was measured as it would be now."""
     tasks: Tasks = {}
     for path in sorted(folder.glob("*.json")):
         try:
             entry = Entry.model_validate_json(path.read_bytes())
         except (ValidationError, OSError) as error:
             log.warning("Score entry %s cannot be read and is left out: %s", path, str(error).splitlines()[0])
+            continue
+        if entry.settings.get("method", METHOD) != METHOD:
             continue
         if entry.scores and entry.model == folder.name:
             task = (str(entry.settings.get("kind")), str(entry.settings.get("task")))

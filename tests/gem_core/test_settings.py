@@ -31,7 +31,7 @@ def test_a_home_may_begin_with_a_tilde(monkeypatch, tmp_path):
     ("given", "meant"),
     [
         ("sqlite:///runs/mlflow.db", "sqlite:///{here}/runs/mlflow.db"),
-        ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
+        ("sqlite:////var/lib/mlflow.db", "sqlite:////var/lib/mlflow.db"),
         ("http://mlflow:5000", "http://mlflow:5000"),
         ("postgresql://a:b@host/mlflow", "postgresql://a:b@host/mlflow"),
     ],

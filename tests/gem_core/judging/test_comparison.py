@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gem_core.evaluation.assembly import MEAN
-from gem_core.evaluation.plan import PlannedTask
+from gem_core.evaluation.plan import METHOD, PlannedTask
 from gem_core.evaluation.scores import Scores, TaskScore
 from gem_core.evaluation.statistics import spearman
 from gem_core.evaluation.store import Measured, ScoreStore
@@ -138,9 +138,9 @@ def test_seen_from_the_other_side_everything_is_reversed(pairs):
     assert [row.verdict for row in there.rows] == [row.verdict for row in back.rows]  # none is sure without records
 
 
-def keep(store, model, shots, value, written=None):
-    planned = PlannedTask("language", "arc", {"kind": "language", "task": "arc", "fewshot": shots})
-    made = score("arc", value, settings=planned.digest)
+def keep(store, model, shots, value, written=None, *, limited=False, **settings):
+    planned = PlannedTask("language", "arc", {"kind": "language", "task": "arc", "fewshot": shots, **settings})
+    made = score("arc", value, settings=planned.digest, limited=limited)
     store.save(model, planned, "", Measured((made,), None, 1.0))
     if written is not None:
         for path in (store.root / model).glob(f"*{planned.digest[:16]}*"):
@@ -158,6 +158,24 @@ def test_recorded_scores_are_paired_under_equal_settings_where_there_are_any(tmp
     first, second, known = recorded_pair(tmp_path, ("a", "one"), ("c", "two"))
     assert (first.value("language.arc"), second.value("language.arc")) == (20.0, 40.0)  # each one's latest
     assert compare(first, second, settings=known).rows[0].reason == "measured differently: fewshot 5 and 1"
+
+
+def test_a_whole_measurement_goes_before_a_later_quick_look(tmp_path):
+    store = ScoreStore(tmp_path)
+    for model in "ab":
+        keep(store, model, 5, 20.0, written=1)
+        keep(store, model, 5, 90.0, written=2, limited=True, limit=10)
+    for found in recorded_pair(tmp_path, ("a", "one"), ("b", "two"))[:2]:
+        assert found.value("language.arc") == 20.0
+
+
+def test_what_was_measured_in_another_way_than_now_is_no_longer_compared(tmp_path):
+    store = ScoreStore(tmp_path)
+    for model in "ab":
+        keep(store, model, 5, 20.0, method=METHOD - 1)
+    assert all(not found.tasks for found in recorded_pair(tmp_path, ("a", "one"), ("b", "two"))[:2])
+    keep(store, "a", 5, 30.0, written=1, method=METHOD)
+    assert recorded_pair(tmp_path, ("a", "one"), ("b", "two"))[0].value("language.arc") == 30.0
 
 
 def wrote(store, model, count, written):
