@@ -54,6 +54,8 @@ def test_a_later_process_of_the_same_pid_is_not_the_cluster(head_process):
     assert found(head_process.pid, 4322) is None, "another cluster's"
     assert found(os.getpid(), 4321) is None
     head_process.kill()
+    while psutil.Process(head_process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
     assert found(head_process.pid, 4321) is None, "a zombie"
 
 
