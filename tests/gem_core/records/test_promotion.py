@@ -433,6 +433,16 @@ def test_an_entry_that_is_none_is_said_in_one_line(registry, store, tmp_path, wr
         assert "\n" not in str(said.value)
 
 
+def test_a_report_longer_than_a_tag_is_kept_whole(registry, championship, name):
+    report = {"verdict": "pass", "results": [{"gate": f"gate-{number}", "reason": "x" * 1000} for number in range(200)]}
+    move = championship.promote("1", Grounds("tests", "", report), expected=None)
+    assert championship.report(move) == report
+    assert championship.faults() == []
+    digest = move.report["digest"]
+    registry.client.set_model_version_tag(name, "1", f"gem.report.{digest[:16]}.1", "y")
+    assert championship.faults() == ["the gate report of move 5 is changed"]
+
+
 def test_faults_are_named_and_not_mended(registry, championship, name):
     championship.promote("1", Grounds("tests", "", {"verdict": "pass"}), expected=None)
     assert championship.faults() == []
