@@ -1,4 +1,4 @@
-"""What the command sets for the tools it starts: no analytics, patient start-up, polite threads, quiet consoles.
+"""What the command sets for the tools it starts: no analytics, patient start-up, and quiet consoles.
 
 Every value is a default: a variable that the user has set stays as it is.
 """
@@ -15,7 +15,6 @@ NO_ANALYTICS = {
     "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
 }
 PATIENT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}  # its first start migrates a database
-POLITE = {"OMP_WAIT_POLICY": "passive"}  # beside other work, threads that spin while they wait cost tenfold
 QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the command draws progress itself; the API keeps every line
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # its events that find no server when a run is broken off
@@ -27,5 +26,5 @@ QUIET = {
 
 def prepare(*, debug: bool = False) -> None:
     """Set the defaults for this process and those it starts. Call before the tools are imported."""
-    for name, value in {**NO_ANALYTICS, **PATIENT, **POLITE, **({} if debug else QUIET)}.items():
+    for name, value in {**NO_ANALYTICS, **PATIENT, **({} if debug else QUIET)}.items():
         os.environ.setdefault(name, value)
