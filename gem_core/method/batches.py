@@ -150,10 +150,11 @@ class Planner:
     ) -> tuple[tuple[TokenSequence, ...], npt.NDArray[np.bool_], tuple[Tokens, ...]]:
         """Two views of every row: of its one text with dropout, or its anchor and its positive as they are."""
         contrastive = self.objective.contrastive
-        rates = [contrastive.dropout if contrastive.views == "both" else 0.0, contrastive.dropout]
         alone = contrastive.bag_of_words == 1
+        first = contrastive.dropout if contrastive.views == "both" else 0.0
+        rates = (contrastive.dropout,) if alone else (first, contrastive.dropout)
         texts = [(row[min(view, len(row) - 1)], rate if len(row) == 1 else 0.0)
-                 for view, rate in enumerate(rates[alone:]) for row in rows]  # fmt: skip
+                 for view, rate in enumerate(rates) for row in rows]  # fmt: skip
         texts += [(negative, 0.0) for row in rows for negative in row[2:]]
         views = tuple(self._view(text, rate, number, generator) for number, (text, rate) in enumerate(texts))
         whole = tuple(text for text, _ in texts)

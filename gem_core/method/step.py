@@ -81,6 +81,7 @@ class StepRunner:
         self._objective = objective
         self._rows_at_once = training.rows_at_once
         self._network = model.network
+        self._frozen = frozen_prefix.applies(model.network)  # asks every layer, and does not change
         self._log_scale = log_scale
         self._autocast = autocast
         self._word_vectors = word_vectors
@@ -100,7 +101,7 @@ class StepRunner:
     def _calls(self, sequences: Sequence[TokenSequence]) -> list[Call]:
         device = self._model.device
         calls = []
-        overhead = frozen_prefix.OVERHEAD_TOKENS if frozen_prefix.applies(self._network) else OVERHEAD_TOKENS
+        overhead = frozen_prefix.OVERHEAD_TOKENS if self._frozen else OVERHEAD_TOKENS
         own = share(sequences, self._rank, self._world)
         for part in length_buckets(own, self._rows_at_once, overhead=overhead):
             ids, lengths = (torch.from_numpy(x).to(device) for x in padded([s.tokens for s in part], filler=0))
@@ -185,7 +186,7 @@ class StepRunner:
     def _special(self, call: Call) -> tuple[Call, Tensor]:
         """Rows with special tokens and their last-layer states, without prefixes where those need no gradient."""
         k, blind, bottleneck = self._model.k, self._model.blind, self._objective.bottleneck
-        if frozen_prefix.applies(self._network):
+        if self._frozen:
             states, ids, lengths = frozen_prefix.tail_states(
                 self._network, call.ids, call.prefix, call.lengths, k, self._mask_dtype,
                 blind=blind, bottleneck=bottleneck, hidden=call.hidden,
