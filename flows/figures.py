@@ -89,7 +89,8 @@ def contamination(run: Run, data: PreparedData) -> float:
     with quiet():
         texts = dict.fromkeys(text for _, text in evaluation_texts(run.recipe.evaluation, run.settings))
     found = overlap(_rows(run, data), texts)
-    shown = {"share": found.share, "items": found.items, "read": len(found.read), "examples": found.read[:EXAMPLES]}
+    share = found.share if found.items else None  # JSON has no NaN
+    shown = {"share": share, "items": found.items, "read": len(found.read), "examples": found.read[:EXAMPLES]}
     (run.folder / "contamination.json").write_text(json.dumps(shown, indent=1, ensure_ascii=False), encoding="utf-8")
     return found.share
 

@@ -62,6 +62,7 @@ def model_card(
 
 
 def _front_matter(name: str, lineage: Lineage) -> str:
+    """What hubs read. The languages are those that its embeddings were measured in; of others nothing is known."""
     from huggingface_hub import ModelCardData
 
     hub_id = lineage.base_model if _on_hub(lineage.base_model) else None
@@ -70,7 +71,7 @@ def _front_matter(name: str, lineage: Lineage) -> str:
         license=lineage.base_license,
         base_model=hub_id,
         datasets=[source["source"] for source in lineage.data_sources if _on_hub(source["source"])] or None,
-        language="en",
+        language=list(lineage.recipe.get("evaluation", {}).get("embedding", {}).get("languages", ())) or None,
         library_name="transformers",
         pipeline_tag="feature-extraction",
         tags=["gem", "sentence-similarity", "text-embedding", "text-generation"],
@@ -121,10 +122,12 @@ def _recipe_rows(lineage: Lineage) -> Iterable[tuple[str, str]]:
         "special tokens": ("special_tokens", "count"),
         "read-out": ("special_tokens", "pooling"),
         "adaptation": ("adaptation", "method"),
+        "adapter acts on": ("adaptation", "scope"),
         "LoRA rank": ("adaptation", "rank"),
         "steps": ("training", "steps"),
         "rows a batch": ("training", "batch_size"),
         "learning rate": ("training", "learning_rate"),
+        "learning rate of the contrastive stage": ("training", "contrastive_learning_rate"),
         "share of raw rows": ("objective", "raw_share"),
         "tokens a row at most": ("data", "max_length"),
     }

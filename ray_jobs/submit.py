@@ -20,7 +20,13 @@ from ray_jobs.local_cluster import FORWARDED
 if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
 
-__all__ = ["Cluster", "cancel", "cluster", "follow", "submit"]
+__all__ = ["Cluster", "cancel", "cluster", "follow", "forwarded", "submit"]
+
+CREDENTIALS = frozenset({
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "HF_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME",
+})  # fmt: skip
+"""What a team's cluster has to hold itself: Ray lists the variables of every job."""
 
 
 def submit(
@@ -41,8 +47,7 @@ def submit(
         module: With what it needs installed on the cluster; nothing is uploaded.
         arguments: Paths have to mean the same there.
         job_id: Derived from what the job does.
-        env: Variables of the job, over this process's ``GEM_*``, ``MLFLOW_*``, ``HF_*``, ``AWS_*`` and
-            ``OMP_NUM_THREADS``.
+        env: Variables of the job, over what `forwarded` takes of this process's.
         cpus: Reserved for the entry point itself; Ray Train's workers ask for their own.
         gpus: The same.
         again: Start anew although it has succeeded: its result was lost since.
@@ -53,7 +58,7 @@ def submit(
     Raises:
         GemError: The cluster is out of reach, or takes no job.
     """
-    variables = {k: v for k, v in os.environ.items() if k.startswith(FORWARDED)} | dict(env or {})
+    variables = forwarded(os.environ, shared=cluster.head is None) | dict(env or {})
     python = sys.executable if cluster.head else "python"
     entry = shlex.join([python, "-m", module, *map(str, arguments)])
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -77,6 +82,17 @@ def submit(
             elif "try again later" not in str(error) or time.monotonic() > deadline:  # a cluster still coming up
                 raise GemError(f"{cluster.address} did not take job {job_id}: {one_line(error)}") from error
             time.sleep(POLL_SECONDS)
+
+
+def forwarded(environment: Mapping[str, str], *, shared: bool) -> dict[str, str]:
+    """The variables that a job takes with it: ``GEM_*``, ``MLFLOW_*``, ``HF_*``, ``AWS_*`` and ``OMP_NUM_THREADS``.
+
+    Args:
+        environment: Of whoever submits.
+        shared: Others reach the cluster's job server, and read there what a job was given: no credential goes to it.
+    """
+    kept = CREDENTIALS if shared else frozenset()
+    return {name: value for name, value in environment.items() if name.startswith(FORWARDED) and name not in kept}
 
 
 def cancel(cluster: Cluster, job_id: str) -> bool:

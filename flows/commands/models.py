@@ -1,6 +1,5 @@
 """``gem encode``, ``generate`` and ``evaluate``: use and measure models."""
 
-import difflib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from flows.commands.runs import JsonOption
 from flows.console import err, metric_label, out, points, print_json, table
 from flows.progress import shown_on
 from gem_core.errors import GemError
+from gem_core.near_matches import did_you_mean
 from gem_core.recipe import EmbeddingEvaluation, Evaluation, LanguageEvaluation
 from gem_core.recipe.evaluation import suites
 from gem_core.settings import Settings
@@ -130,10 +130,7 @@ def evaluation_of(suite: str | None, tasks: str | None) -> Evaluation:
             return Evaluation(suite=suite)
         known = [*suites(), *recipes.names()]
         if not suite.endswith((".yaml", ".yml")) and suite not in known:
-            near = difflib.get_close_matches(suite, known, n=1)
-            hint = (
-                f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}; or give a path to a .yaml file"
-            )
+            hint = did_you_mean(suite, known, f"there are {', '.join(known)}; or give a path to a .yaml file")
             raise GemError(f"unknown suite {suite} ({hint})")
         return recipes.load(suite).evaluation
     from gem_core.evaluation.catalogue import embedding_names, is_sandbox, sort_tasks, split_names

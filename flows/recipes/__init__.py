@@ -1,10 +1,10 @@
 """The recipes that ship with the platform, by name."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 from gem_core.errors import GemError
+from gem_core.near_matches import did_you_mean
 from gem_core.recipe import Recipe, files
 
 FOLDER = Path(__file__).parent
@@ -24,7 +24,7 @@ def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if name_or_path.endswith((".yaml", ".yml")):
         return files.load(Path(name_or_path), overrides)
     if name_or_path not in names():
-        near = difflib.get_close_matches(name_or_path, names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"shipped: {', '.join(names())}; or give a path to a .yaml file"
+        shipped = f"shipped: {', '.join(names())}; or give a path to a .yaml file"
+        hint = did_you_mean(name_or_path, names(), shipped)
         raise GemError(f"unknown recipe {name_or_path} ({hint})")
     return files.load(FOLDER / f"{name_or_path}.yaml", overrides)

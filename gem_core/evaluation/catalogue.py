@@ -7,7 +7,6 @@ on disk under both libraries' versions; asking it takes milliseconds and imports
 from __future__ import annotations
 
 import contextlib
-import difflib
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gem_core.errors import GemError
+from gem_core.near_matches import did_you_mean
 from gem_core.recipe.gates import split_names as split_names
 from gem_core.sandbox import EMBEDDING_TASKS, LANGUAGE_GROUP
 from gem_core.sandbox.exam import SUBJECTS
@@ -133,7 +133,7 @@ def benchmark_tasks(name: str, home: Path | None = None) -> tuple[BenchmarkTask,
         return known.benchmarks[name]
     if name in known.unreadable:
         raise _unknown(name, ("embedding",), home)
-    raise GemError(f"unknown benchmark {name!r}; {did_you_mean(name, known.benchmarks) or _LISTS}")
+    raise GemError(f"unknown benchmark {name!r}; {did_you_mean(name, known.benchmarks, _LISTS)}")
 
 
 def check(names: Iterable[str], kind: Kind, home: Path | None = None) -> None:
@@ -165,16 +165,6 @@ def _unknown(name: str, kinds: tuple[Kind, ...], home: Path | None) -> GemError:
         return GemError(f"{what}; {guess}")
     lists = {"embedding": "mteb's", "language": "lm-eval's"}
     return GemError(f"{what}; see {' and '.join(lists[kind] for kind in kinds)} list of tasks for the names")
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """A question with up to three known names that `name` may be meant for, the closest first; empty without any.
-
-    Upper and lower case are alike.
-    """
-    by_lower = {one.lower(): one for one in sorted(known)}
-    near = [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)]
-    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def _home(home: Path | None) -> Path:

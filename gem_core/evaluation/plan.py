@@ -17,7 +17,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from gem_core.errors import GemError
-from gem_core.evaluation.catalogue import benchmark_tasks, did_you_mean, is_sandbox
+from gem_core.evaluation.catalogue import benchmark_tasks, is_sandbox
+from gem_core.near_matches import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,5 @@
 """Recipes as files: read YAML, apply ``--set`` overrides, and say clearly what does not fit."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gem_core.errors import GemError
+from gem_core.near_matches import did_you_mean
 from gem_core.recipe import Recipe
 
 
@@ -91,8 +91,7 @@ def _describe(detail: ErrorDetails) -> str:
     key = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
         allowed = _fields_at(detail["loc"][:-1])
-        near = difflib.get_close_matches(str(detail["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
+        hint = did_you_mean(str(detail["loc"][-1]), allowed, f"allowed: {', '.join(allowed)}")
         return f"unknown key {key} ({hint})"
     if detail["type"] == "missing":
         return f"{key} is missing"

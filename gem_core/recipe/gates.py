@@ -1,11 +1,11 @@
 """The sections of a recipe that say what a candidate has to meet, and who promotes it."""
 
-import difflib
 import re
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from gem_core.near_matches import did_you_mean
 from gem_core.recipe.section import Section
 
 SCORES = ("embedding", "language", "generation")
@@ -77,8 +77,7 @@ class Gate(Section):
     def _parts_fit(self) -> Self:
         if self.kind in FIGURES:
             if self.metric not in FIGURE_NAMES:
-                near = difflib.get_close_matches(self.metric, FIGURE_NAMES, n=1, cutoff=0.4)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FIGURE_NAMES)}"
+                hint = did_you_mean(self.metric, FIGURE_NAMES, f"there are {', '.join(FIGURE_NAMES)}")
                 raise ValueError(f"nobody measures {self.metric} ({hint})")
             if self.at_most is None or self.at_least is not None or self.against != "threshold":
                 raise ValueError(f"{self.metric} is a figure of the candidate: give at_most, and against: threshold")

@@ -8,11 +8,11 @@ again finds what is there. Who is champion is the matter of :mod:`gem_core.recor
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gem_core.errors import GemError
+from gem_core.near_matches import did_you_mean
 from gem_core.recipe.recipe import NAME_PATTERN
 from gem_core.records import model_files, versions
 from gem_core.records.mlflow_connection import all_pages, connect, explained
@@ -74,10 +74,8 @@ class Registry:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
         names = [model.name for model in self.models()]
-        near = get_close_matches(name, names) or names[:10]
-        raise GemError(
-            f"no registered model is called {name!r}; there is: {', '.join(near) or 'none yet (gem run makes one)'}"
-        )
+        there = f"there is: {', '.join(names[:10]) or 'none yet (gem run makes one)'}"
+        raise GemError(f"no registered model is called {name!r}; {did_you_mean(name, names, there)}")
 
     def versions(self, name: str) -> list[Version]:
         """The versions of a model, newest first.

@@ -1,6 +1,9 @@
 import json
+import math
 import platform
 from types import SimpleNamespace
+
+import pytest
 
 from flows import figures
 from flows.timing import Stopwatch
@@ -46,6 +49,15 @@ def test_figures_are_measured_where_a_gate_asks_for_them(tmp_path, monkeypatch):
     assert shown["examples"] == ["w2 w3 w4 w5", "w6 w7 w8 w9"]
     run.recipe.gates = ()
     assert figures.measure(run, data, "digest", None).figures == {}
+
+
+def test_items_too_short_to_tell_are_written_as_json_knows_it(tmp_path, monkeypatch):
+    Rows.write(tmp_path / "data", [[1, 2, 3, 4, 5]])
+    run = run_of(tmp_path, BUDGETS[:1], ["w2 w3"], monkeypatch)
+    (share,) = figures.measure(run, SimpleNamespace(folder=tmp_path / "data"), "digest", None).figures.values()
+    assert math.isnan(share)  # the gate is inconclusive
+    written = (tmp_path / "contamination.json").read_text()
+    assert json.loads(written, parse_constant=pytest.fail)["share"] is None
 
 
 def test_full_weights_need_no_base(tmp_path, monkeypatch):

@@ -29,6 +29,14 @@ def test_what_is_too_short_tells_nothing():
     assert math.isnan(found.share)  # and a gate on it is inconclusive
 
 
+def test_scripts_without_spaces_are_read_by_their_characters():
+    row = "昨日、東京の大学で新しい言語モデルが発表された。"
+    assert read("新しい言語モデルが発表されたそうです", rows=[row])
+    assert not read("新しい翻訳モデルを発表しました", rows=[row])
+    assert read("the GEM東京の大学で新しい言語model", rows=[row])  # beside others, too
+    assert overlap([row], ["東京"]).items == 0
+
+
 def test_the_share_counts_distinct_items():
     found = overlap([ROW], ["over the lazy dog and then", "over the lazy dog and then", "none of this is there"])
     assert (found.items, found.share) == (2, 0.5)

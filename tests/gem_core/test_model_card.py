@@ -53,7 +53,7 @@ def card(**changes):
 
 def test_the_front_matter_is_what_the_hub_reads_and_carries_the_licence_over():
     data = ModelCard(card()).data
-    assert (data.license, data.base_model, data.language) == ("apache-2.0", "owner/base", "en")
+    assert (data.license, data.base_model, data.language) == ("apache-2.0", "owner/base", ["eng"])
     assert (data.library_name, "gem" in data.tags) == ("transformers", True)
 
 

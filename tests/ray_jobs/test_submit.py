@@ -41,6 +41,14 @@ def test_a_succeeded_job_is_not_started_again_unless_asked(cluster, start):
     lines_of(cluster, "once-2")
 
 
+def test_a_job_takes_its_variables_with_it_and_credentials_to_no_shared_cluster():
+    ours = {"GEM_HOME": "/home", "HF_ENDPOINT": "http://hub", "AWS_DEFAULT_REGION": "eu", "OMP_NUM_THREADS": "2"}
+    credentials = dict.fromkeys(submit.CREDENTIALS, "secret")
+    environment = ours | credentials | {"PATH": "/bin", "MY_HF_TOKEN": "x"}
+    assert submit.forwarded(environment, shared=True) == ours
+    assert submit.forwarded(environment, shared=False) == ours | credentials
+
+
 def test_a_refusal_comes_out_as_its_own_line(cluster, start):
     job = start("refused", "refuse", "no rows in here;\n add some")
     with pytest.raises(GemError, match=r"^no rows in here; add some$"):

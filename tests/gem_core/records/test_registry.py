@@ -150,7 +150,7 @@ def test_what_is_not_there_is_refused_with_what_is(registry, name, model, run_id
     registry.register(name, model, run_id, LINEAGE, who="tests")
     with pytest.raises(GemError, match="has no version or alias '7'; it has: 1"):
         registry.get(name, "7")
-    with pytest.raises(GemError, match=f"there is: .*{name}"):
+    with pytest.raises(GemError, match=f"did you mean .*{name}"):
         registry.versions(name[:-1])
     with pytest.raises(GemError, match="no version or alias 'champion'"):
         registry.download_uri(f"models:/{name}@champion")
