@@ -2,8 +2,8 @@
 
 Scores learnt by heart say nothing about other texts. An item counts as read when `WORDS` words of it in a row, or all
 of a shorter one, stand in a training row (after Brown et al. 2020, "Language models are few-shot learners", appendix C,
-with fewer words, since sentence pairs are short). Case and punctuation do not count. In scripts that put no space between
-words each character counts as a word: that errs towards finding an item read.
+with fewer words, since sentence pairs are short). Case and punctuation do not count. In scripts without spaces between
+words each character counts as one: that errs towards finding an item read.
 """
 
 from __future__ import annotations

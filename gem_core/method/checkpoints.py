@@ -10,12 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gem_core.errors import GemError
+from gem_core.method.optimizer import Optimizer
 
 WEIGHTS, OPTIMIZER, STATE = "trainable.safetensors", "optimizer.pt", "state.json"
 
 
 def write(
-    folder: Path, *, step: int, run: Mapping[str, str], weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path, *, step: int, run: Mapping[str, str], weights: Mapping[str, Tensor], optimizer: Optimizer
 ) -> None:
     """Write a checkpoint into an empty folder.
 
@@ -40,9 +41,7 @@ def write(
         ) from error
 
 
-def read(
-    folder: Path, *, run: Mapping[str, str], weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
-) -> int:
+def read(folder: Path, *, run: Mapping[str, str], weights: Mapping[str, Tensor], optimizer: Optimizer) -> int:
     """Put a checkpoint's state into ``weights`` and ``optimizer``, in place.
 
     Returns:

@@ -16,6 +16,14 @@ class Weights:
     divergence: float = 0.0
 
 
+@dataclass(frozen=True)
+class Rates:
+    """How far each optimizer goes in a step."""
+
+    adamw: float
+    muon: float = 0.0
+
+
 def weights(step: int, objective: Objective) -> Weights:
     """What each loss weighs at a step counted from 0."""
     share, words = contrastive_share(step, objective), objective.contrastive.bag_of_words
@@ -31,20 +39,26 @@ def contrastive_share(step: int, objective: Objective) -> float:
     return objective.contrastive_weight * risen
 
 
-def learning_rate(step: int, training: Training, objective: Objective) -> float:
-    """The rate at a step counted from 0.
+def learning_rates(step: int, training: Training, objective: Objective) -> Rates:
+    """The rates at a step counted from 0.
 
-    The steps before ``contrastive_start`` and those from it on are two stages with a peak each; in both the rate
-    rises linearly over ``warmup`` of the stage and falls by a cosine to ``final_rate`` of the peak.
+    The steps before ``contrastive_start`` and those from it on are two stages, with a peak each for AdamW and the same
+    one for Muon; in both the rates rise linearly over ``warmup`` of the stage and fall by a cosine to ``final_rate`` of
+    the peak.
     """
     start = training.steps if objective.contrastive.rows == "none" else min(objective.contrastive_start, training.steps)
     if step < start:
         peak, position, length = training.learning_rate, step, start
     else:
         peak, position, length = training.contrastive_learning_rate, step - start, training.steps - start
+    share = _share_of_peak(position, length, training)
+    return Rates(adamw=peak * share, muon=(training.muon or 0.0) * share)
+
+
+def _share_of_peak(position: int, length: int, training: Training) -> float:
     warmup = round(training.warmup * length)
     if position < warmup:
-        return peak * (position + 1) / warmup
+        return (position + 1) / warmup
     fallen = (position - warmup) / max(1, length - warmup - 1)
     cosine = (1 + math.cos(math.pi * min(1.0, fallen))) / 2
-    return peak * (training.final_rate + (1 - training.final_rate) * cosine)
+    return training.final_rate + (1 - training.final_rate) * cosine

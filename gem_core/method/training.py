@@ -25,8 +25,9 @@ from gem_core.method.bag_of_words import word_vectors
 from gem_core.method.batches import Planner
 from gem_core.method.model import GemModel
 from gem_core.method.network import causal_lm, check_output_layer, checkpoint_activations, hidden_states
+from gem_core.method.optimizer import Optimizer
 from gem_core.method.precision import computing, product_dtype
-from gem_core.method.schedule import contrastive_share, learning_rate, weights
+from gem_core.method.schedule import contrastive_share, learning_rates, weights
 from gem_core.method.step import StepRunner
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class _Trainer:
         self._trained: dict[str, nn.Parameter] = {n: p for n, p in network.named_parameters() if p.requires_grad}
         if contrastive.learn_scale:
             self._trained["log_scale"] = self._log_scale
-        self._optimizer = _optimizer(self._trained, settings.weight_decay)
+        self._optimizer = Optimizer(network, self._log_scale, settings)
         self._planner = _planner(recipe, rows, self.model)
         self._runner = StepRunner(
             self.model, recipe.objective, settings, self._log_scale, autocast, self._word_vectors(rows)
@@ -189,7 +190,7 @@ class _Trainer:
         recipe, rank = self._recipe, data_parallel.rank()
         if recipe.adaptation.dropout > 0:  # else nothing random is left in a step but its plan
             torch.manual_seed(int(np.random.SeedSequence([recipe.seed, 2, step, rank]).generate_state(1)[0]))
-        rate = learning_rate(step, recipe.training, recipe.objective)
+        rates = learning_rates(step, recipe.training, recipe.objective)
         weigh = weights(step, recipe.objective)
         part = self._runner.run(self._planner.batch(step), weigh)
         parameters = list(self._trained.values())
@@ -201,18 +202,15 @@ class _Trainer:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise GemError(
                 f"the loss is no longer finite at step {step + 1} (loss {loss}, gradient norm {norm}); "
-                "the last checkpoint is kept: lower training.learning_rate or max_gradient_norm"
+                "the last checkpoint is kept: lower training's learning rates or max_gradient_norm"
             )
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.step(rates)
         with torch.no_grad():
             self._log_scale.clamp_(0.0, math.log(recipe.objective.contrastive.max_scale))
         metrics = {
             "loss": loss,
             "alpha": contrastive_share(step, recipe.objective),
-            "learning_rate": rate,
+            "learning_rate": rates.adamw,
             "gradient_norm": norm,
             "logit_scale": float(self._log_scale.detach().exp()),
             "tokens": tokens,
@@ -233,15 +231,6 @@ class _Trainer:
             report(StepReport(done, steps, metrics, folder))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _optimizer(trained: dict[str, nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
-    embeddings = ("trainable_tokens", "special_rows")
-    matrices = [p for name, p in trained.items() if p.ndim >= 2 and not any(rows in name for rows in embeddings)]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in trained.values() if id(p) not in chosen]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
 def _planner(recipe: Recipe, rows: Rows, model: GemModel) -> Planner:

@@ -160,12 +160,16 @@ class Training(Section):
     """Peak rate while a = 0 (paper: 1e-4)."""
     contrastive_learning_rate: float = Field(default=1e-5, gt=0.0, le=1.0)
     """Peak rate once the contrastive loss is in (paper: 1e-5)."""
+    muon: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Peak rate of Muon for the weights of linear layers and their adapters, in both stages; 0.02 is its authors'. It
+    makes every direction of an update equally long. All other weights keep AdamW and the rates above. Unset: AdamW for
+    everything, as in the paper."""
     warmup: Fraction = 0.03
     """Share of the steps over which the rate rises; it then falls by a cosine to ``final_rate``."""
     final_rate: Fraction = 0.1
     """Where the cosine ends, as a share of the peak."""
     weight_decay: float = Field(default=0.0, ge=0.0)
-    """AdamW's, on matrices only."""
+    """On matrices only, not on the special tokens' embeddings."""
     max_gradient_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are clipped to this norm."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -76,11 +76,16 @@ GRIDS: dict[str, tuple[Variant, ...]] = {
     "prompts": (Variant(name="PromptEOL", baseline="prompt-eol"), Variant(name="Echo", baseline="echo")),
     "simcse": tuple(
         Variant(
-            name=f"causal SimCSE, weighted mean, rate {rate}",
-            overrides=(*PLAIN_ADAPTER, f"training.contrastive_learning_rate={rate}"),
+            name=f"causal SimCSE, weighted mean, {name}",
+            overrides=(*PLAIN_ADAPTER, "training.contrastive_learning_rate=1e-3", *overrides),
             baseline="simcse",
         )
-        for rate in ("1e-3", "3e-3")
+        for name, overrides in (
+            ("AdamW", ("training.muon=null",)),
+            ("AdamW, dropout 0.5", ("training.muon=null", "objective.contrastive.dropout=0.5")),
+            ("Muon", ("training.muon=0.02",)),
+            ("Muon, dropout 0.5", ("training.muon=0.02", "objective.contrastive.dropout=0.5")),
+        )
     ),
     "floor": (Variant(name="hashed words", baseline="hashed"),),
     "parts": (
@@ -94,6 +99,10 @@ GRIDS: dict[str, tuple[Variant, ...]] = {
         Variant(
             name="rows that start at the mean", overrides=("special_tokens.start=mean", "special_tokens.noise=0.02")
         ),
+    ),
+    "optimizer": (
+        Variant(name="by AdamW alone", overrides=("training.muon=null",)),
+        Variant(name="matrices by Muon", overrides=("training.muon=0.02",)),
     ),
     "blindness": (
         Variant(name="k = 4, blind", overrides=("special_tokens.count=4", "special_tokens.blind=true")),

@@ -18,8 +18,9 @@ from gem_core.method.data_parallel import gather_rows
 from gem_core.method.model import GemModel
 from gem_core.method.network import hidden_states, load_network, load_tokenizer, with_adapter
 from gem_core.method.objectives import contrastive_loss
+from gem_core.method.optimizer import Optimizer
 from gem_core.method.precision import computing, product_dtype
-from gem_core.method.schedule import learning_rate
+from gem_core.method.schedule import learning_rates
 from gem_core.studies.baselines import pooled
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def train_simcse(
     log_scale = nn.Parameter(torch.tensor(math.log(contrastive.scale), device=device))
     log_scale.requires_grad_(contrastive.learn_scale)
     trained = [p for p in [*network.parameters(), log_scale] if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=settings.weight_decay)
+    optimizer = Optimizer(network, log_scale, settings)
     torch.manual_seed(recipe.seed)
     for step in range(settings.steps):
         batch = planner.batch(step)
@@ -83,10 +84,7 @@ def train_simcse(
         if not math.isfinite(loss.item()):
             raise GemError(f"the loss of SimCSE is no longer finite at step {step + 1}; lower the learning rate")
         nn.utils.clip_grad_norm_(trained, settings.max_gradient_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings, objective)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step(learning_rates(step, settings, objective))
         with torch.no_grad():
             log_scale.clamp_(0.0, math.log(contrastive.max_scale))
         if report is not None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gem_core.method.schedule import contrastive_share, learning_rate
+from gem_core.method.schedule import contrastive_share, learning_rates
 from gem_core.recipe import Contrastive, Objective, Training
 
 
@@ -21,12 +21,12 @@ def test_without_contrastive_rows_it_never_comes_in():
     objective = Objective(contrastive=Contrastive(rows="none"), contrastive_start=0)
     assert contrastive_share(10**6, objective) == 0
     training = Training(steps=10, learning_rate=1e-3, contrastive_learning_rate=1e-9)
-    assert learning_rate(5, training, objective) > 1e-5
+    assert learning_rates(5, training, objective).adamw > 1e-5
 
 
 def test_two_stages_with_a_peak_each():
     training = Training(steps=30, learning_rate=1.0, contrastive_learning_rate=0.1, warmup=0.2, final_rate=0.1)
-    rates = [learning_rate(step, training, Objective(contrastive_start=10)) for step in range(30)]
+    rates = [learning_rates(step, training, Objective(contrastive_start=10)).adamw for step in range(30)]
     assert rates[:3] == pytest.approx([0.5, 1.0, 1.0])
     assert rates[9] == pytest.approx(0.1)
     assert rates[10] == pytest.approx(0.025)
@@ -35,10 +35,19 @@ def test_two_stages_with_a_peak_each():
     assert all(one >= two for one, two in pairwise(rates[14:]))
 
 
+def test_muon_has_one_peak_and_the_same_course():
+    training = Training(steps=30, learning_rate=1.0, contrastive_learning_rate=0.1, muon=0.02, warmup=0.2)
+    rates = [learning_rates(step, training, Objective(contrastive_start=10)) for step in range(30)]
+    assert [rate.muon for rate in rates[:10]] == pytest.approx([0.02 * rate.adamw for rate in rates[:10]])
+    assert [rate.muon for rate in rates[10:]] == pytest.approx([0.2 * rate.adamw for rate in rates[10:]])
+    assert learning_rates(3, Training(), Objective()).muon == 0
+
+
 @given(st.integers(1, 60), st.integers(0, 59), st.floats(0, 1), st.floats(0, 1))
 def test_every_step_has_a_rate_within_its_peak(steps, start, warmup, final):
     training = Training(
         steps=steps, learning_rate=1e-2, contrastive_learning_rate=1e-3, warmup=warmup, final_rate=final
     )
     for step in range(steps):
-        assert 0 <= learning_rate(step, training, Objective(contrastive_start=start)) <= 1e-2 * (1 + 1e-9)
+        rate = learning_rates(step, training, Objective(contrastive_start=start)).adamw
+        assert 0 <= rate <= 1e-2 * (1 + 1e-9)

@@ -104,6 +104,7 @@ def test_a_run_reports_every_step_and_learns(bases, tmp_path, settings):
     [
         {"adaptation__dropout": 0.1, "training__rows_at_once": 4},
         {"adaptation__method": "full", "objective__keep_language": 0.0},
+        {"training__muon": 0.02},
     ],
 )
 def test_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(bases, tmp_path, changes):
@@ -291,6 +292,7 @@ SWITCHES = {
     "bag of words alone": (
         "llama", LOSSLESS | {"objective__contrastive__bag_of_words": 1, "special_tokens__start": "zero"},
     ),
+    "Muon": ("gpt2", {"adaptation__method": "full", "objective__keep_language": 0.0, "training__muon": 0.01}),
     "plain fine-tuning": (
         "llama", {"objective__raw_share": 1.0, "objective__contrastive__rows": "none", "special_tokens__count": 1}
     ),

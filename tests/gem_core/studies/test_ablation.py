@@ -8,7 +8,13 @@ from gem_core.studies.ablation import GRIDS, REFERENCE, Result, Variant, markdow
 RECIPE = Recipe.model_validate(
     {"name": "tiny", "base_model": {"source": "x"}, "data": {"sources": [{"source": "x.txt"}]}}
 )
-AS_THE_DEFAULTS = ("k = 1", "p = 0.8", "contrast in place of words", "rows that start at the mean")
+AS_THE_DEFAULTS = (
+    "k = 1",
+    "p = 0.8",
+    "contrast in place of words",
+    "rows that start at the mean",
+    "by AdamW alone",
+)
 
 
 def result(variant, seed, noise, *, items=200, missing=False):

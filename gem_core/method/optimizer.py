@@ -1,0 +1,75 @@
+"""What turns gradients into steps: AdamW, or Muon for the matrices and AdamW for the rest, behind one face.
+
+A special token that is to carry a text's words has to learn directions of very unequal variance. AdamW learns the
+strongest first and the others late; Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) makes every
+direction of a matrix's update equally long, and is there in a fifth of the steps (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gem_core.method.network import Network
+    from gem_core.method.schedule import Rates
+    from gem_core.recipe import Training
+
+_ROWS = ("trainable_tokens", "special_rows")
+"""Parts of the names of the special tokens' own embeddings: vectors one beside the other, and no matrix."""
+
+
+class Optimizer:
+    """Of a network's trained weights and of the logit scale.
+
+    Args:
+        network: What of it requires a gradient is trained.
+        log_scale: Trained too if it requires one.
+        training: ``weight_decay`` is for matrices alone; with ``muon`` the weights of linear layers are Muon's.
+    """
+
+    def __init__(self, network: Network, log_scale: nn.Parameter, training: Training) -> None:
+        named = [*network.named_parameters(), ("log_scale", log_scale)]
+        trained = {name: weight for name, weight in named if weight.requires_grad}
+        orthogonal = _linear(network) if training.muon is not None else set()
+        muon = [weight for weight in trained.values() if id(weight) in orthogonal]
+        left = {name: weight for name, weight in trained.items() if id(weight) not in orthogonal}
+        decayed = [weight for name, weight in left.items() if weight.ndim >= 2 and not _is_rows(name)]
+        others = [weight for name, weight in left.items() if weight.ndim < 2 or _is_rows(name)]
+        groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self._parts: dict[str, torch.optim.Optimizer] = {"adamw": torch.optim.AdamW(groups, lr=0.0, fused=True)}
+        if muon:
+            self._parts["muon"] = torch.optim.Muon(muon, lr=0.0, weight_decay=training.weight_decay)
+
+    def step(self, rates: Rates) -> None:
+        """Take a step at these rates, and forget the gradients."""
+        for name, part in self._parts.items():
+            for group in part.param_groups:
+                group["lr"] = getattr(rates, name)
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs, by optimizer."""
+        return {name: part.state_dict() for name, part in self._parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of the same weights."""
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+
+
+def _is_rows(name: str) -> bool:
+    return any(part in name for part in _ROWS)
+
+
+def _linear(network: Network) -> set[int]:
+    """The weights of linear layers, adapters' among them, but not the output layer's: what Muon is made for."""
+    output = network.get_output_embeddings()
+    layers = (layer for layer in network.modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not output)
+    return {id(layer.weight) for layer in layers} - {id(getattr(output, "weight", None))}
