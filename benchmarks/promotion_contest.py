@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from gem_core.errors import GemError
 from gem_core.records.lineage import Lineage
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import Grounds
+from gem_core.records.registration import register
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -32,7 +34,7 @@ LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_diges
 def compete(home: Path, uri: str | None, own: int, rounds: int, barrier: "Barrier", answers: "Queue") -> None:
     """Try to become champion in every round, over the one that all processes saw."""
     registry = Registry(Settings(home=home, tracking_uri=uri))
-    championship = registry.championship(NAME)
+    championship = Championship(registry, NAME)
     for number in range(rounds):
         barrier.wait()
         reigning = registry.champion(NAME)
@@ -62,8 +64,8 @@ def main() -> None:
             model = home / f"model-{number}"
             model.mkdir()
             (model / "config.json").write_text(f'{{"number": {number}}}')
-            registry.register(NAME, model, run_id, LINEAGE, who="benchmark")
-        championship = registry.championship(NAME)
+            register(registry, NAME, model, run_id, LINEAGE, who="benchmark")
+        championship = Championship(registry, NAME)
         before = len(championship.history())
         context = get_context("forkserver")
         context.set_forkserver_preload(["gem_core.records.registry", "mlflow"])

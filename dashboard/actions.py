@@ -49,6 +49,7 @@ def perform(action: Action, who: str, reason: str) -> "Move":
     Raises:
         GemError: No name or no reason, a dashboard that only reads, a store out of reach, or another state than seen.
     """
+    from gem_core.records.promotion import Championship
     from gem_core.records.promotion_log import Grounds
     from gem_core.records.registry import Registry
 
@@ -59,7 +60,7 @@ def perform(action: Action, who: str, reason: str) -> "Move":
         raise GemError("say who you are: the log keeps the name")
     if not reason:
         raise GemError("say why: the log keeps the reason")
-    championship, grounds = Registry(Settings()).championship(action.name), Grounds(SIGNED.format(who=who), reason)
+    championship, grounds = Championship(Registry(Settings()), action.name), Grounds(SIGNED.format(who=who), reason)
     try:
         if action.kind == "approve":
             return championship.approve(action.version, grounds, seen=action.seen)

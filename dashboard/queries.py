@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from dashboard.tables import Written, written_table
 from gem_core.errors import GemError
 from gem_core.judging.gates import GateReport
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import content_hash
 from gem_core.settings import Settings
 
@@ -140,14 +141,14 @@ def _versions(uri: str, name: str, _settings: Settings) -> "list[Version]":
 def _history(uri: str, name: str, _settings: Settings) -> "list[Move]":
     from gem_core.records.registry import Registry
 
-    return Registry(_settings).championship(name).history() if _exists(uri) else []
+    return Championship(Registry(_settings), name).history() if _exists(uri) else []
 
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=32, show_spinner="Asking the registry …")
 def _report_behind(uri: str, name: str, hash_of_move: str, _move: "Move", _settings: Settings) -> GateReport | None:
     from gem_core.records.registry import Registry
 
-    report, digest = Registry(_settings).championship(name).report(_move), (_move.report or {}).get("digest")
+    report, digest = Championship(Registry(_settings), name).report(_move), (_move.report or {}).get("digest")
     if digest is not None and (report is None or content_hash(report) != digest):
         raise GemError(
             f"the gate report of move {_move.number} of {name} is {'gone' if report is None else 'changed'}: "

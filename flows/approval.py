@@ -61,7 +61,7 @@ def await_person(registry: Registry, version: Version, hours: float) -> Decision
         What was decided; that the version still waits, when nobody came in time.
     """
     name, number, decided = version.name, version.version, threading.Event()
-    championship = registry.championship(name)
+    championship = Championship(registry, name)
     challenge = patient(lambda: last_of(championship.history(), ("challenge",), number))()
     if challenge is None:
         return Decision(promoted=False, sentence="waits for nobody: its alias was set by other means")
@@ -98,7 +98,7 @@ def _question(version: Version, challenge: Move) -> str:
 
 def _settle(registry: Registry, name: str, challenge: Move, answer: Answer) -> Decision:
     """Carry out what the person said in the UI; what was decided elsewhere meanwhile stands."""
-    number, championship = challenge.version or "", registry.championship(name)
+    number, championship = challenge.version or "", Championship(registry, name)
     if answer.model_dump() != ELSEWHERE and _waits(championship, challenge):
         decide = championship.approve if answer.approve else championship.decline
         try:

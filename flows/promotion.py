@@ -16,6 +16,7 @@ from flows.progress import report
 from gem_core.judging.gates import GateReport
 from gem_core.recipe import Recipe
 from gem_core.records.mlflow_connection import UnavailableError
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import JUDGED, Grounds, Move, content_hash, last_of, taken_back
 from gem_core.records.registry import Registry
 from gem_core.records.versions import Version
@@ -71,7 +72,7 @@ def decide(registry: Registry, recipe: Recipe, version: Version, expected: str |
     """
     reason, step = verdict.sentence(), verdict.next_step
     grounds = Grounds(getpass.getuser(), reason, verdict.model_dump(mode="json"))
-    name, number, championship = version.name, version.version, registry.championship(version.name)
+    name, number, championship = version.name, version.version, Championship(registry, version.name)
     if expected == number:
         return Decision(promoted=True, sentence="is champion already; its weights did not change")
     moves = championship.history()

@@ -32,6 +32,7 @@ from gem_core.judging import gates, more_items
 from gem_core.judging.gates import GateReport
 from gem_core.model_card import model_card
 from gem_core.recipe import Evaluation, Recipe
+from gem_core.records import registration
 from gem_core.records.mlflow_connection import UnavailableError
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import RUN_KEY, Tracking
@@ -222,7 +223,8 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
         for role, scores in comparison.by_role().items():
             tracking.log_metrics(mlflow_run, {f"{role}.{metric}": value for metric, value in scores.points().items()})
             tracking.log_dict(mlflow_run, scores.model_dump(mode="json"), f"scores/{role}.json")
-        version = Registry(run.settings).register(
+        version = registration.register(
+            Registry(run.settings),
             run.recipe.name,
             run.model,
             mlflow_run,

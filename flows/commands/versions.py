@@ -47,7 +47,7 @@ def promote(
     registry = Registry(Settings())
     reigning = registry.champion(name)
     expected = reigning.version if reigning else None
-    move = registry.championship(name).promote(version, Grounds(getpass.getuser(), reason), expected=expected)
+    move = Championship(registry, name).promote(version, Grounds(getpass.getuser(), reason), expected=expected)
     _say_champion(name, move)
 
 
@@ -95,7 +95,7 @@ def rollback(
 
 
 def _championship(name: str) -> Championship:
-    return Registry(Settings()).championship(name)
+    return Championship(Registry(Settings()), name)
 
 
 def _say_champion(name: str, move: Move) -> None:

@@ -7,17 +7,13 @@ again finds what is there. Who is champion is the matter of :mod:`gem_core.recor
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gem_core.errors import GemError
 from gem_core.near_matches import did_you_mean
-from gem_core.recipe.recipe import NAME_PATTERN
 from gem_core.records import model_files, versions
 from gem_core.records.mlflow_connection import all_pages, connect, explained
-from gem_core.records.promotion import Championship
-from gem_core.records.promotion_log import Grounds
 from gem_core.records.versions import (
     CHAMPION,
     Family,
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
-    from gem_core.records.lineage import Lineage
     from gem_core.settings import Settings
 
 
@@ -113,10 +108,6 @@ class Registry:
             return None
         return next((version for version in self.versions(name) if CHAMPION in version.aliases), None)
 
-    def championship(self, name: str) -> Championship:
-        """Who is champion of a model, and why; moves it, too."""
-        return Championship(self, name)
-
     def download_uri(self, reference: str) -> Path:
         """The folder behind ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
 
@@ -133,60 +124,6 @@ class Registry:
         """
         with explained(self.uri):
             return model_files.fetch(self.get(name, version), self.settings, self.uri)
-
-    def register(
-        self,
-        name: str,
-        folder: Path,
-        run_id: str,
-        lineage: Lineage,
-        *,
-        who: str,
-        digest: str | None = None,
-        scores: Mapping[str, float] | None = None,
-        baseline: Mapping[str, float] | None = None,
-    ) -> Version:
-        """Make a model folder a version of a registered model; the same content is the same version.
-
-        Args:
-            name: The registered model; created when missing.
-            folder: The model's files. They are copied to the artifacts of the run.
-            run_id: The MLflow run that made it.
-            lineage: Where it comes from.
-            who: For the log.
-            digest: What was trained and measured: a folder that has become another since is refused.
-            scores: Metric -> points of the model.
-            baseline: Metric -> points of its base.
-
-        Returns:
-            The version, new or found.
-
-        Raises:
-            GemError: A name the registry should not have, a changed folder, no store, or a full disk. Nothing is
-                registered then.
-        """
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise GemError(
-                f"{name!r} cannot be a model's name: use lower-case letters, digits, '.', '_' and '-', a letter first"
-            )
-        digest = model_files.checked_digest(folder, digest)
-        self._create_model(name)
-        found = self._by_digest(name, digest)
-        if found is None:
-            with explained(self.uri):
-                source = model_files.store(self.client, run_id, folder, digest, self.versions(name))
-            tags = versions.tags_of(digest, lineage, scores, baseline)
-            with explained(self.uri), self.championship(name).locked():
-                found = self._by_digest(name, digest)  # another process may have been faster
-                if found is None:
-                    self.client.create_model_version(name, source, run_id, tags=tags)
-            found = found or self._by_digest(name, digest)
-            if found is None:
-                raise GemError(f"MLflow did not keep the new version of {name}: look at its server's log")
-        elif scores is not None:
-            self.record_scores(name, found.version, scores, baseline or {})
-        self.championship(name).register(found.version, Grounds(who, f"digest {digest[:12]}"))
-        return self.get(name, found.version)
 
     def record_scores(
         self, name: str, version: str, scores: Mapping[str, float], baseline: Mapping[str, float]
@@ -211,7 +148,8 @@ class Registry:
             for key, value in tags.items():
                 self.client.set_model_version_tag(name, number, key, value)
 
-    def _create_model(self, name: str) -> None:
+    def create_model(self, name: str) -> None:
+        """Have a registered model of this name; nothing happens when there is one."""
         from mlflow.exceptions import MlflowException
 
         with explained(self.uri):
@@ -221,5 +159,6 @@ class Registry:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
 
-    def _by_digest(self, name: str, digest: str) -> Version | None:
+    def by_digest(self, name: str, digest: str) -> Version | None:
+        """The version of this content; None when there is none."""
         return next((version for version in self.versions(name) if version.digest == digest), None)

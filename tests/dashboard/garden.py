@@ -11,7 +11,9 @@ from gem_core.judging.gates import judge
 from gem_core.method.model import GemModel
 from gem_core.recipe import Adaptation, Gate, SpecialTokens
 from gem_core.records.lineage import Lineage
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import Grounds
+from gem_core.records.registration import register
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -65,7 +67,8 @@ def fill(home: Path) -> Store:
         GemModel.from_base(base, **options).save(folder)
         missing = "GardenSearch" if action == "challenge" else None
         candidate = scored(content_digest(folder), embedding, language, missing=missing)
-        version = registry.register(
+        version = register(
+            registry,
             NAME,
             folder,
             run_id,
@@ -77,7 +80,7 @@ def fill(home: Path) -> Store:
         report = judge(candidate, baseline, champion, GATES)
         content = report.model_dump(mode="json")
         registry.record_report(NAME, version.version, content)
-        championship, grounds = registry.championship(NAME), Grounds("tests", report.sentence(), content)
+        championship, grounds = Championship(registry, NAME), Grounds("tests", report.sentence(), content)
         reigning = registry.champion(NAME)
         expected = reigning and reigning.version
         if action == "promote":

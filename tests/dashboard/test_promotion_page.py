@@ -12,6 +12,7 @@ from gem_core.errors import GemError
 from gem_core.evaluation.plan import PlannedTask
 from gem_core.evaluation.scores import TaskScore
 from gem_core.evaluation.store import Measured, ScoreStore
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import Grounds
 from gem_core.records.registry import Registry
 from gem_core.settings import Settings
@@ -70,7 +71,7 @@ def test_an_approval_is_signed_and_seen_at_once(registry):
     app = sign(ask(open_app(PROMOTION), "approve"))
     assert not app.exception
     assert registry.champion(NAME).version == "4"
-    move = registry.championship(NAME).history()[-1]
+    move = Championship(registry, NAME).history()[-1]
     assert (move.action, move.who, move.reason) == ("approve", "Ada Lovelace (dashboard)", "I read fifty of them")
     words = said(app)
     assert "v4 is the champion now; it was v2" in words
@@ -78,13 +79,13 @@ def test_an_approval_is_signed_and_seen_at_once(registry):
     assert "Nothing waits for a decision" in words
     assert app.dataframe[0].value["action"][0] == ["approve"]
     assert "v4 is the champion now" not in said(app.run()), "said once"
-    assert registry.championship(NAME).faults() == []
+    assert Championship(registry, NAME).faults() == []
 
 
 def test_a_challenger_is_declined(registry):
     app = sign(ask(open_app(PROMOTION), "decline"), reason="it swears")
     assert "v4 was declined" in said(app)
-    assert not registry.championship(NAME).waits("4")
+    assert not Championship(registry, NAME).waits("4")
     assert registry.champion(NAME).version == "2"
 
 
@@ -98,7 +99,7 @@ def test_the_champion_is_rolled_back_to_the_one_before_or_to_a_named_one(registr
     app = ask(app, "rollback")
     assert app.text_input[0].value.split() == ["Ada", "Lovelace"], "asked for once"
     sign(app, reason="after all")
-    assert [(m.action, m.from_version, m.to_version) for m in registry.championship(NAME).history()[-2:]] == [
+    assert [(m.action, m.from_version, m.to_version) for m in Championship(registry, NAME).history()[-2:]] == [
         ("rollback", "2", "1"),
         ("rollback", "1", "3"),
     ]
@@ -106,16 +107,16 @@ def test_the_champion_is_rolled_back_to_the_one_before_or_to_a_named_one(registr
 
 @pytest.mark.parametrize(("who", "reason", "message"), [(" ", "good", "say who you are"), ("Ada", " ", "say why")])
 def test_nothing_is_done_without_a_name_and_a_reason(registry, who, reason, message):
-    before = registry.championship(NAME).history()
+    before = Championship(registry, NAME).history()
     app = sign(ask(open_app(PROMOTION), "approve"), who, reason)
     assert message in app.error[0].value
-    assert registry.championship(NAME).history() == before
+    assert Championship(registry, NAME).history() == before
     assert registry.champion(NAME).version == "2"
 
 
 def test_a_champion_that_moved_meanwhile_refuses_with_the_plain_reason(registry):
     app = ask(open_app(PROMOTION), "approve")
-    registry.championship(NAME).promote("3", Grounds("another", "faster"), expected="2")
+    Championship(registry, NAME).promote("3", Grounds("another", "faster"), expected="2")
     app = sign(app)
     assert "is version 3 by now, not version 2: version 4 was not promoted" in said(app)
     assert registry.champion(NAME).version == "3"
@@ -123,21 +124,21 @@ def test_a_champion_that_moved_meanwhile_refuses_with_the_plain_reason(registry)
     assert "It was judged against v2, and by now v3 is champion" in said(fresh)
     assert fresh.button(key="approve").disabled
     sign(ask(fresh, "decline"))
-    assert not registry.championship(NAME).waits("4")
+    assert not Championship(registry, NAME).waits("4")
 
 
 def test_a_rollback_is_about_the_champion_that_was_seen(registry):
     app = ask(open_app(PROMOTION), "rollback")
-    registry.championship(NAME).promote("3", Grounds("another", "faster"), expected="2")
+    Championship(registry, NAME).promote("3", Grounds("another", "faster"), expected="2")
     assert "nothing was rolled back" in said(sign(app))
     assert registry.champion(NAME).version == "3"
 
 
 def test_an_approval_is_about_the_report_that_was_seen(registry):
     app = ask(open_app(PROMOTION), "approve")
-    registry.championship(NAME).challenge("4", Grounds("gates", "measured again", REPORT), expected="2")
+    Championship(registry, NAME).challenge("4", Grounds("gates", "measured again", REPORT), expected="2")
     assert "judged anew" in said(sign(app))
-    assert registry.championship(NAME).waits("4")
+    assert Championship(registry, NAME).waits("4")
 
 
 def test_a_dashboard_that_only_reads_offers_and_does_nothing(registry, monkeypatch):
@@ -160,7 +161,7 @@ def test_a_report_that_was_changed_is_no_report_to_decide_by(registry):
 
 
 def test_a_challenger_by_other_hands_has_nothing_to_decide_by(registry):
-    registry.championship(NAME).decline("4", Grounds("tests", "no"))
+    Championship(registry, NAME).decline("4", Grounds("tests", "no"))
     registry.client.set_registered_model_alias(NAME, "challenger", "1")
     app = open_app(PROMOTION)
     assert "set by other means" in said(app)

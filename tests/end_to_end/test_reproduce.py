@@ -8,6 +8,7 @@ import torch
 from flows import lineage, recipes
 from flows.run import Run
 from gem_core.method import training
+from gem_core.records.registration import register
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -45,7 +46,8 @@ def version(gem, tmp_path):
     )
     run_id = Tracking(settings.mlflow_uri).start_run("twice", "by hand", {})
     made_of = lineage.gather(Run(recipe, base, settings), prepared, trained, None)
-    return Registry(settings).register("twice", tmp_path / "model", run_id, made_of, who="tests", digest=trained.digest)
+    registry = Registry(settings)
+    return register(registry, "twice", tmp_path / "model", run_id, made_of, who="tests", digest=trained.digest)
 
 
 def test_a_version_is_made_again_from_what_the_registry_knows(gem, version):

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from gem_core.records.promotion import Championship
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -64,14 +65,14 @@ def test_a_killed_wait_is_taken_up_again_and_an_approval_ends_it(gem, registry):
     (version,) = (v.version for v in registry.versions("sandbox") if "challenger" in v.aliases)
     tracking = Tracking(registry.uri)
     log, versions, losses = (
-        registry.championship("sandbox").history(),
+        Championship(registry, "sandbox").history(),
         registry.versions("sandbox"),
         tracking.series(registry.get("sandbox", version).run_id, "loss"),
     )
 
     process = gem.start(*manual_run(gem, 7))
     waiting(gem, process, known + 2)  # the form of the dead one is still there
-    assert registry.championship("sandbox").history() == log, "nothing was registered, judged or logged again"
+    assert Championship(registry, "sandbox").history() == log, "nothing was registered, judged or logged again"
     assert [v.version for v in registry.versions("sandbox")] == [v.version for v in versions]
     assert tracking.series(registry.get("sandbox", version).run_id, "loss") == losses, "nothing was trained again"
 
@@ -83,7 +84,7 @@ def test_a_killed_wait_is_taken_up_again_and_an_approval_ends_it(gem, registry):
     assert outcome["decision"]["promoted"]
     assert outcome["decision"]["sentence"].endswith("I read fifty of them")
     assert registry.champion("sandbox").version == version
-    assert [move.action for move in registry.championship("sandbox").history()[len(log) :]] == ["approve"]
+    assert [move.action for move in Championship(registry, "sandbox").history()[len(log) :]] == ["approve"]
     assert paused(gem) == known, "no form is left that nobody would act on"
 
 
@@ -97,4 +98,4 @@ def test_an_approval_counts_while_no_flow_lives(gem, registry):
     ended = gem(*manual_run(gem, 8))
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["decision"]["promoted"]
-    assert registry.championship("sandbox").faults() == []
+    assert Championship(registry, "sandbox").faults() == []

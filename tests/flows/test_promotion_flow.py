@@ -27,7 +27,9 @@ from gem_core.judging.gates import judge
 from gem_core.recipe.gates import Gate
 from gem_core.records.lineage import Lineage
 from gem_core.records.mlflow_connection import UnavailableError
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import Grounds
+from gem_core.records.registration import register
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -41,7 +43,7 @@ def make_versions(settings, folder, count, name="model"):
         model = folder / f"model-{number}"
         model.mkdir()
         (model / "config.json").write_text(f'{{"number": {number}}}')
-        Registry(settings).register(name, model, run_id, LINEAGE, who="tests")
+        register(Registry(settings), name, model, run_id, LINEAGE, who="tests")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def registry(tmp_path_factory):
 
 
 def championship(registry, name="model"):
-    return registry.championship(name)
+    return Championship(registry, name)
 
 
 def judged(registry, version, value, name="model", **rule):

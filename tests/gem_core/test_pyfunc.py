@@ -13,6 +13,7 @@ from gem_core.pyfunc import MODEL_FILE
 from gem_core.recipe import Adaptation, SpecialTokens
 from gem_core.records import model_files
 from gem_core.records.lineage import Lineage
+from gem_core.records.registration import register
 from gem_core.records.tracking import Tracking
 
 LINEAGE = Lineage(base_model="b", base_revision="r", base_digest="d", data_digest="d", recipe={}, recipe_digest="r")
@@ -25,7 +26,7 @@ def version(registry, store, bases, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "model"
     GemModel.from_base(bases(), special_tokens=SpecialTokens(count=2), adaptation=Adaptation(), seed=1).save(folder)
     run_id = Tracking(store.mlflow_uri).start_run("runs", "served", {})
-    return registry.register("served", folder, run_id, LINEAGE, who="tests", digest=content_digest(folder))
+    return register(registry, "served", folder, run_id, LINEAGE, who="tests", digest=content_digest(folder))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from gem_core.errors import GemError
 from gem_core.records.lineage import Lineage
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import Grounds, Move, broken_link, read_log, reigns
+from gem_core.records.registration import register
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.records.versions import CHAMPION
@@ -36,7 +38,7 @@ def name(registry, store, request, tmp_path):
 
 @pytest.fixture
 def championship(registry, name):
-    return registry.championship(name)
+    return Championship(registry, name)
 
 
 def make_versions(registry, store, name, folder, count):
@@ -45,7 +47,7 @@ def make_versions(registry, store, name, folder, count):
         model = folder / f"model-{number}"
         model.mkdir()
         (model / "config.json").write_text(f'{{"name": "{name}", "number": {number}}}')
-        registry.register(name, model, run_id, LINEAGE, who="tests")
+        register(registry, name, model, run_id, LINEAGE, who="tests")
 
 
 def champion_of(registry, name):
@@ -78,7 +80,7 @@ def test_a_promotion_moves_the_alias_and_is_logged(registry, championship, name)
 def test_a_champion_other_than_expected_refuses(registry, store, tmp_path, champion, expected):
     name = f"refusing-{champion}-{expected}".lower()
     make_versions(registry, store, name, tmp_path, 3)
-    championship = registry.championship(name)
+    championship = Championship(registry, name)
     if champion:
         promote(championship, champion, None)
     before = championship.history()
@@ -202,7 +204,7 @@ def test_a_declined_challenger_waits_no_more(championship):
 def test_who_saw_another_report_than_the_last_decides_nothing(registry, store, tmp_path, decide):
     name = f"seen-{decide}"
     make_versions(registry, store, name, tmp_path, 2)
-    championship = registry.championship(name)
+    championship = Championship(registry, name)
     old = championship.challenge("2", Grounds("gates", "by the old gates"), expected=None)
     new = championship.challenge("2", Grounds("gates", "by the new", {"verdict": "pass"}), expected=None)
     grounds = Grounds("a person", "read")
@@ -245,7 +247,7 @@ def test_a_shadow_runs_beside_the_champion(registry, championship, name):
 def test_a_report_has_to_speak_for_the_promotion(registry, store, tmp_path, report, message):
     name = f"speaks-{sorted(report.items())}".translate(str.maketrans("", "", "[](){}',: "))[:50]
     make_versions(registry, store, name, tmp_path, 2)
-    championship = registry.championship(name)
+    championship = Championship(registry, name)
     promote(championship, "1", None)
     before = championship.history()
     with pytest.raises(GemError, match=message):
@@ -308,7 +310,7 @@ def test_a_crash_between_any_two_writes_is_repaired_by_the_next_command(registry
     steps, champion, command = COMMANDS[action]
     name = f"crash-{action}"
     make_versions(registry, store, name, tmp_path, 4)
-    championship = registry.championship(name)
+    championship = Championship(registry, name)
     promote(championship, "4", None)
     promote(championship, "1", "4")
     for survived in range(len(steps)):
@@ -330,7 +332,7 @@ def test_a_crash_between_any_two_writes_is_repaired_by_the_next_command(registry
         crashing.__dict__["client"] = client
         logged = len(championship.history())
         with pytest.raises(CrashError):
-            command(crashing.championship(name))
+            command(Championship(crashing, name))
         assert champion_of(registry, name) == (champion if survived > 1 and champion != "1" else "1")
         command(championship)  # the command again: finishes it, or finds it done, and never twice
         assert champion_of(registry, name) == champion
@@ -383,7 +385,7 @@ def test_a_rollback_passes_over_versions_that_were_deleted(registry, championshi
 def test_a_move_to_a_version_that_is_gone_blocks_no_other(registry, store, tmp_path, monkeypatch, action):
     name = f"gone-{action}"
     make_versions(registry, store, name, tmp_path, 4)
-    championship = registry.championship(name)
+    championship = Championship(registry, name)
     for version, before in (("1", None), ("2", "1"), ("3", "2")):
         promote(championship, version, before)
     moving = {
@@ -405,7 +407,7 @@ def test_a_move_to_a_version_that_is_gone_blocks_no_other(registry, store, tmp_p
 def test_a_version_that_is_refused_anew_waits_no_more(registry, store, tmp_path, alias):
     name = f"refused-anew-{alias}"
     make_versions(registry, store, name, tmp_path, 2)
-    championship = registry.championship(name)
+    championship = Championship(registry, name)
     promote(championship, "1", None)
     present = championship.challenge if alias == "challenger" else championship.shadow
     present("2", Grounds("tests", "passed", {"verdict": "pass"}), expected="1")
@@ -426,7 +428,7 @@ def test_an_entry_that_is_none_is_said_in_one_line(registry, store, tmp_path, wr
     name = f"no-entry-{len(written)}"
     make_versions(registry, store, name, tmp_path, 2)
     registry.client.set_registered_model_tag(name, "gem.move.000002", written)
-    championship = registry.championship(name)
+    championship = Championship(registry, name)
     for ask in (championship.history, championship.faults, championship.repair):
         with pytest.raises(GemError, match=r"^the log is damaged: gem\.move\.000002 is no entry") as said:
             ask()
@@ -515,6 +517,6 @@ def test_the_last_reign_is_the_champion_and_no_two_neighbours_are_equal(entries)
 
 def test_whoever_waits_too_long_for_the_lock_is_told(registry, name, monkeypatch):
     monkeypatch.setattr("gem_core.records.promotion.LOCK_SECONDS", 0.1)
-    one, two = (registry.championship(name) for _ in range(2))
+    one, two = (Championship(registry, name) for _ in range(2))
     with one.locked(), pytest.raises(GemError, match="another promotion of"):
         two.repair()

@@ -8,7 +8,9 @@ import pytest
 
 from gem_core.errors import GemError
 from gem_core.records.lineage import Lineage
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import Grounds, broken_link
+from gem_core.records.registration import register
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -42,7 +44,7 @@ def make_versions(settings, folder, count):
         model = folder / f"model-{number}"
         model.mkdir()
         (model / "config.json").write_text(f'{{"number": {number}}}')
-        registry.register("model", model, run_id, LINEAGE, who="tests")
+        register(registry, "model", model, run_id, LINEAGE, who="tests")
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def home(prepared, tmp_path):
 
 
 def championship(registry):
-    return registry.championship("model")
+    return Championship(registry, "model")
 
 
 def champion_of(registry):

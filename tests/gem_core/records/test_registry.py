@@ -15,7 +15,9 @@ from gem_core.errors import GemError
 from gem_core.identity import content_digest
 from gem_core.records import model_files
 from gem_core.records.lineage import Lineage
+from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import Grounds
+from gem_core.records.registration import register
 from gem_core.records.registry import Registry
 from gem_core.records.tracking import Tracking
 from gem_core.settings import Settings
@@ -60,8 +62,8 @@ def change(model):
 
 
 def test_a_version_comes_back_as_it_was_registered(registry, name, model, run_id):
-    made = registry.register(
-        name, model, run_id, LINEAGE, who="tests", scores={"embedding": 50.5}, baseline={"embedding": 30.0}
+    made = register(
+        registry, name, model, run_id, LINEAGE, who="tests", scores={"embedding": 50.5}, baseline={"embedding": 30.0}
     )
     assert (made.version, made.digest, made.run_id) == ("1", content_digest(model), run_id)
     assert (made.scores, made.baseline) == ({"embedding": 50.5}, {"embedding": 30.0})
@@ -73,11 +75,11 @@ def test_a_version_comes_back_as_it_was_registered(registry, name, model, run_id
 
 
 def test_the_same_content_is_the_same_version(registry, name, model, run_id):
-    first = registry.register(name, model, run_id, LINEAGE, who="tests")
-    again = registry.register(name, model, run_id, LINEAGE, who="tests", scores={"language": 1.0})
+    first = register(registry, name, model, run_id, LINEAGE, who="tests")
+    again = register(registry, name, model, run_id, LINEAGE, who="tests", scores={"language": 1.0})
     assert (again.version, again.scores) == (first.version, {"language": 1.0})
-    assert [move.action for move in registry.championship(name).history()] == ["register"]
-    second = registry.register(name, change(model), run_id, LINEAGE, who="tests")
+    assert [move.action for move in Championship(registry, name).history()] == ["register"]
+    second = register(registry, name, change(model), run_id, LINEAGE, who="tests")
     assert (second.version, second.source != first.source) == ("2", True)
     assert [version.version for version in registry.versions(name)] == ["2", "1"]
     assert content_digest(registry.download(name, "1")) == first.digest
@@ -85,9 +87,9 @@ def test_the_same_content_is_the_same_version(registry, name, model, run_id):
 
 
 def test_every_way_of_naming_a_version(registry, store, name, model, run_id):
-    registry.register(name, model, run_id, LINEAGE, who="tests")
-    registry.championship(name).promote("latest", Grounds("tests", "first"), expected=None)
-    registry.championship(name).challenge("1", Grounds("tests", "again"), expected="1")
+    register(registry, name, model, run_id, LINEAGE, who="tests")
+    Championship(registry, name).promote("latest", Grounds("tests", "first"), expected=None)
+    Championship(registry, name).challenge("1", Grounds("tests", "again"), expected="1")
     assert registry.get(name, "champion") == registry.get(name, "challenger") == registry.champion(name)
     folder = registry.download(name, "1")
     assert content_digest(folder) == content_digest(model)
@@ -98,7 +100,7 @@ def test_every_way_of_naming_a_version(registry, store, name, model, run_id):
 
 
 def test_a_verdict_is_kept_with_its_report(registry, name, model, run_id):
-    registry.register(name, model, run_id, LINEAGE, who="tests")
+    register(registry, name, model, run_id, LINEAGE, who="tests")
     registry.record_scores(name, "1", {"embedding": 1.0}, {"embedding": 2.0})
     registry.record_report(name, "1", {"verdict": "fail", "results": [{"difference": -1.0}]})
     registry.describe(name, "1", "# A card")
@@ -108,7 +110,7 @@ def test_a_verdict_is_kept_with_its_report(registry, name, model, run_id):
 
 
 def test_a_card_is_the_description_and_lies_whole_beside_the_weights(registry, name, model, run_id):
-    version = registry.register(name, model, run_id, LINEAGE, who="tests")
+    version = register(registry, name, model, run_id, LINEAGE, who="tests")
     card = "# A card\n" + "x" * model_files.DESCRIPTION_LIMIT
     registry.describe(name, "1", card)
     shown = registry.client.get_model_version(name, "1").description
@@ -120,7 +122,7 @@ def test_a_card_is_the_description_and_lies_whole_beside_the_weights(registry, n
 
 
 def test_versions_are_found_by_their_lineage(registry, name, model, run_id):
-    registry.register(name, model, run_id, LINEAGE, who="tests")
+    register(registry, name, model, run_id, LINEAGE, who="tests")
     tags = registry.client.get_model_version(name, "1").tags
     assert (tags["gem.base_model"], tags["gem.worker_seconds"], "gem.image" in tags) == ("owner/base", "12.5", False)
     query = f"name='{name}' and tags.`gem.base_digest`='{LINEAGE.base_digest}'"
@@ -133,21 +135,21 @@ def test_a_damaged_or_changed_folder_is_not_registered(registry, name, model, ru
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-4])
     with pytest.raises(GemError, match="is damaged"):
-        registry.register(name, model, run_id, LINEAGE, who="tests")
+        register(registry, name, model, run_id, LINEAGE, who="tests")
     weights.write_bytes(whole[:-4] + bytes(4))  # as long as it should be
     with pytest.raises(GemError, match=f"was changed since it was trained .*not {trained[:12]}"):
-        registry.register(name, model, run_id, LINEAGE, who="tests", digest=trained)
+        register(registry, name, model, run_id, LINEAGE, who="tests", digest=trained)
     assert all(family.name != name for family in registry.models())
 
 
 @pytest.mark.parametrize("bad", ["", "Upper", "a/b", "a b", "1a", "a:b", "x" * 64])
 def test_a_name_that_would_not_do_is_refused(registry, model, run_id, bad):
     with pytest.raises(GemError, match="cannot be a model's name"):
-        registry.register(bad, model, run_id, LINEAGE, who="tests")
+        register(registry, bad, model, run_id, LINEAGE, who="tests")
 
 
 def test_what_is_not_there_is_refused_with_what_is(registry, name, model, run_id):
-    registry.register(name, model, run_id, LINEAGE, who="tests")
+    register(registry, name, model, run_id, LINEAGE, who="tests")
     with pytest.raises(GemError, match="has no version or alias '7'; it has: 1"):
         registry.get(name, "7")
     with pytest.raises(GemError, match=f"did you mean .*{name}"):
@@ -168,7 +170,7 @@ def test_a_registry_without_models_says_so(tmp_path):
 
 
 def test_files_that_were_changed_are_refused(registry, name, model, run_id):
-    version = registry.register(name, model, run_id, LINEAGE, who="tests")
+    version = register(registry, name, model, run_id, LINEAGE, who="tests")
     stored = model_files.local_path(version.source)
     (stored / "config.json").write_text('{"changed": true}')
     with pytest.raises(GemError, match="are not those that were registered"):
@@ -183,7 +185,7 @@ def test_a_copy_that_was_interrupted_is_made_again(registry, name, model, run_id
     (root / "model").mkdir(parents=True)
     (root / "model" / "model.safetensors").write_bytes(bytes(10))
     (root / "model" / "left-over.json").write_text("{}")
-    version = registry.register(name, model, run_id, LINEAGE, who="tests")
+    version = register(registry, name, model, run_id, LINEAGE, who="tests")
     assert content_digest(registry.download(name, version.version)) == content_digest(model)
 
 
@@ -192,15 +194,15 @@ def test_nothing_is_registered_when_the_files_cannot_be_stored(registry, name, m
     root.parent.mkdir(parents=True, exist_ok=True)
     root.write_text("a file where the folder should be")
     with pytest.raises(GemError, match=r"cannot be stored .* free some space"):
-        registry.register(name, model, run_id, LINEAGE, who="tests")
+        register(registry, name, model, run_id, LINEAGE, who="tests")
     assert registry.versions(name) == []
     root.unlink()
-    assert registry.register(name, model, run_id, LINEAGE, who="tests").version == "1"
+    assert register(registry, name, model, run_id, LINEAGE, who="tests").version == "1"
 
 
 def test_an_unknown_run_registers_nothing(registry, name, model):
     with pytest.raises(GemError, match="not found"):
-        registry.register(name, model, "0" * 32, LINEAGE, who="tests")
+        register(registry, name, model, "0" * 32, LINEAGE, who="tests")
     assert registry.versions(name) == []
 
 
@@ -212,7 +214,7 @@ def test_versions_of_other_programs_are_read_too(registry, name, run_id):
 
 
 def test_tags_that_were_changed_cost_a_version_what_they_said_and_no_more(registry, name, model, run_id, caplog):
-    registry.register(name, model, run_id, LINEAGE, who="tests", scores={"embedding": 50.5})
+    register(registry, name, model, run_id, LINEAGE, who="tests", scores={"embedding": 50.5})
     for tag, text in (("lineage", '{"base_model": 1}'), ("scores", "see the wiki"), ("report", "[]")):
         registry.client.set_model_version_tag(name, "1", f"gem.{tag}", text)
     found = registry.get(name, "1")
@@ -241,9 +243,9 @@ def test_the_same_through_a_server(tmp_path, model):
         tracking, registry = Tracking(uri), Registry(settings)
         run_id = tracking.start_run("remote", "run", {"gem.run_key": "k"})
         tracking.log_steps(run_id, [(1, {"loss": 1.0})])
-        made = registry.register("remote", model, run_id, LINEAGE, who="tests", scores={"embedding": 1.0})
-        assert registry.register("remote", model, run_id, LINEAGE, who="tests") == made
-        assert registry.championship("remote").promote("1", Grounds("tests", "first"), expected=None).to_version == "1"
+        made = register(registry, "remote", model, run_id, LINEAGE, who="tests", scores={"embedding": 1.0})
+        assert register(registry, "remote", model, run_id, LINEAGE, who="tests") == made
+        assert Championship(registry, "remote").promote("1", Grounds("tests", "first"), expected=None).to_version == "1"
         assert tracking.run(run_id).metrics == {"loss": 1.0}
         folder = registry.download("remote", "champion")
         assert folder.is_relative_to(tmp_path / "home")
