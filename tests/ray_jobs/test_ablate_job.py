@@ -26,7 +26,7 @@ def test_only_what_is_trained_runs_with_every_seed(tmp_path):
     assert runs[:2] == [("GEM", 1), ("GEM", 2)]
     assert ("base, mean pooling", 1) in runs
     assert ("base, mean pooling", 2) not in runs
-    assert ("causal SimCSE, weighted mean, rate 1e-3", 2) in runs
+    assert ("causal SimCSE, weighted mean, AdamW", 2) in runs
 
 
 def test_every_result_has_a_file_of_its_own_and_a_broken_one_counts_as_missing(tmp_path):
