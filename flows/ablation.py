@@ -33,7 +33,7 @@ def ablate(recipe: Recipe, grid: tuple[Variant, ...], seeds: tuple[int, ...]) ->
     for variant in grid:
         variant.recipe(recipe, seeds[0])
     base = models.resolve(recipe.base_model, settings, progress=_shown("base model"))
-    key = f"{recipe.name}-{recipe.digest()[:12]}-{base.digest[:8]}"
+    key = key_of(recipe, base.digest)
     folder = settings.home / "ablations" / key
     rows = data.prepare(
         recipe.data, base, seed=recipe.seed, folder=folder / "data", settings=settings, progress=_shown("training data")
@@ -55,6 +55,17 @@ def ablate(recipe: Recipe, grid: tuple[Variant, ...], seeds: tuple[int, ...]) ->
     made = rows_of(found, tasks)
     _record(recipe, key, made, markdown(made, tasks), settings)
     return made
+
+
+def key_of(recipe: Recipe, base: str) -> str:
+    """What results belong to: another gate or promoter changes none of them.
+
+    Args:
+        recipe: What is varied.
+        base: Digest of its base.
+    """
+    measured = recipe.model_copy(update={"gates": (), "promotion": "automatic"})
+    return f"{recipe.name}-{measured.digest()[:12]}-{base[:8]}"
 
 
 def _run(job: AblateJob, folder: Path, settings: Settings) -> None:
