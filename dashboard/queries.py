@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from dashboard.tables import Written, written_table
 from gem_core.errors import GemError
 from gem_core.judging.gates import GateReport
-from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import content_hash
 from gem_core.settings import Settings
 
@@ -139,6 +138,7 @@ def _versions(uri: str, name: str, _settings: Settings) -> "list[Version]":
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=32, show_spinner="Asking the registry …")
 def _history(uri: str, name: str, _settings: Settings) -> "list[Move]":
+    from gem_core.records.promotion import Championship
     from gem_core.records.registry import Registry
 
     return Championship(Registry(_settings), name).history() if _exists(uri) else []
@@ -146,6 +146,7 @@ def _history(uri: str, name: str, _settings: Settings) -> "list[Move]":
 
 @st.cache_data(ttl=FRESH_FOR, max_entries=32, show_spinner="Asking the registry …")
 def _report_behind(uri: str, name: str, hash_of_move: str, _move: "Move", _settings: Settings) -> GateReport | None:
+    from gem_core.records.promotion import Championship
     from gem_core.records.registry import Registry
 
     report, digest = Championship(Registry(_settings), name).report(_move), (_move.report or {}).get("digest")

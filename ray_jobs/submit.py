@@ -91,8 +91,8 @@ def forwarded(environment: Mapping[str, str], *, shared: bool) -> dict[str, str]
         environment: Of whoever submits.
         shared: Others reach the cluster's job server, and read there what a job was given: no credential goes to it.
     """
-    kept = CREDENTIALS if shared else frozenset()
-    return {name: value for name, value in environment.items() if name.startswith(FORWARDED) and name not in kept}
+    withheld = CREDENTIALS if shared else frozenset()
+    return {name: value for name, value in environment.items() if name.startswith(FORWARDED) and name not in withheld}
 
 
 def cancel(cluster: Cluster, job_id: str) -> bool:

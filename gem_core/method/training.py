@@ -150,7 +150,7 @@ class _Trainer:
         self._trained: dict[str, nn.Parameter] = {n: p for n, p in network.named_parameters() if p.requires_grad}
         if contrastive.learn_scale:
             self._trained["log_scale"] = self._log_scale
-        self._optimizer = Optimizer(network, self._log_scale, settings)
+        self._optimizer = Optimizer(network, self._trained, settings)
         self._planner = _planner(recipe, rows, self.model)
         self._runner = StepRunner(
             self.model, recipe.objective, settings, self._log_scale, autocast, self._word_vectors(rows)

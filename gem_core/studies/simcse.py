@@ -65,8 +65,8 @@ def train_simcse(
     planner = Planner(rows, objective, (), settings.batch_size, recipe.seed, tokenizer.bos_token_id, None)
     log_scale = nn.Parameter(torch.tensor(math.log(contrastive.scale), device=device))
     log_scale.requires_grad_(contrastive.learn_scale)
-    trained = [p for p in [*network.parameters(), log_scale] if p.requires_grad]
-    optimizer = Optimizer(network, log_scale, settings)
+    trained = {n: p for n, p in [*network.named_parameters(), ("log_scale", log_scale)] if p.requires_grad}
+    optimizer = Optimizer(network, trained, settings)
     torch.manual_seed(recipe.seed)
     for step in range(settings.steps):
         batch = planner.batch(step)
@@ -83,7 +83,7 @@ def train_simcse(
         loss.backward()
         if not math.isfinite(loss.item()):
             raise GemError(f"the loss of SimCSE is no longer finite at step {step + 1}; lower the learning rate")
-        nn.utils.clip_grad_norm_(trained, settings.max_gradient_norm)
+        nn.utils.clip_grad_norm_(trained.values(), settings.max_gradient_norm)
         optimizer.step(learning_rates(step, settings, objective))
         with torch.no_grad():
             log_scale.clamp_(0.0, math.log(contrastive.max_scale))

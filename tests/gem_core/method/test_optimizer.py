@@ -20,10 +20,14 @@ def network_of(bases, family, adaptation):
     return model.network
 
 
+def trained_of(network, scale):
+    return {n: p for n, p in [*network.named_parameters(), ("log_scale", scale)] if p.requires_grad}
+
+
 def moved(network, scale, rates, **training):
     """The trained weights by name, and which of them a step with random gradients moves."""
-    optimizer = Optimizer(network, scale, Training(**training))
-    trained = {n: p for n, p in [*network.named_parameters(), ("log_scale", scale)] if p.requires_grad}
+    trained = trained_of(network, scale)
+    optimizer = Optimizer(network, trained, Training(**training))
     before = {name: weight.detach().clone() for name, weight in trained.items()}
     for weight in trained.values():
         weight.grad = torch.randn_like(weight)
@@ -69,16 +73,15 @@ def test_a_state_goes_on_where_it_was(bases):
     for interrupted in (False, True):
         torch.manual_seed(0)
         network, scale = network_of(bases, *WAYS["an adapter"]), nn.Parameter(torch.tensor(3.0))
-        trained = [weight for weight in [*network.parameters(), scale] if weight.requires_grad]
-        settings = Training(muon=0.02)
-        optimizer = Optimizer(network, scale, settings)
+        trained, settings = trained_of(network, scale), Training(muon=0.02)
+        optimizer = Optimizer(network, trained, settings)
         for _ in range(3):
-            for weight in trained:
+            for weight in trained.values():
                 weight.grad = torch.randn_like(weight)
             optimizer.step(Rates(adamw=1e-3, muon=0.02))
             if interrupted:
                 state = optimizer.state_dict()
-                optimizer = Optimizer(network, scale, settings)
+                optimizer = Optimizer(network, trained, settings)
                 optimizer.load_state_dict(state)
-        ends.append([weight.detach().clone() for weight in trained])
+        ends.append([weight.detach().clone() for weight in trained.values()])
     assert all(map(torch.equal, *ends))
