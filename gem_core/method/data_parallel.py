@@ -81,6 +81,17 @@ def gather_rows(own: Tensor, indices: Sequence[int], counts: Sequence[int]) -> T
     return whole.index_copy(0, place, own)
 
 
+def as_first_has(value: Tensor) -> Tensor:
+    """Rank 0's tensor on every worker, for what each computes but other processors may round otherwise.
+
+    Args:
+        value: Of one shape on all of them; changed in place.
+    """
+    if world() > 1:
+        dist.broadcast(value, src=0)
+    return value
+
+
 def from_first(value: str | None) -> str:
     """Rank 0's value, on every worker; waits for all of them."""
     if world() > 1:

@@ -25,6 +25,7 @@ from gem_core.method.bag_of_words import word_vectors
 from gem_core.method.batches import Planner
 from gem_core.method.model import GemModel
 from gem_core.method.network import causal_lm, check_output_layer, checkpoint_activations, hidden_states
+from gem_core.method.null_space import NullSpace
 from gem_core.method.optimizer import Optimizer
 from gem_core.method.precision import computing, product_dtype
 from gem_core.method.schedule import contrastive_share, learning_rates, weights
@@ -151,6 +152,7 @@ class _Trainer:
         if contrastive.learn_scale:
             self._trained["log_scale"] = self._log_scale
         self._optimizer = Optimizer(network, self._trained, settings)
+        self._null_space = self._confinement(rows)
         self._planner = _planner(recipe, rows, self.model)
         self._runner = StepRunner(
             self.model, recipe.objective, settings, self._log_scale, autocast, self._word_vectors(rows)
@@ -162,6 +164,14 @@ class _Trainer:
             return None
         embeddings = causal_lm(self.model.network).get_input_embeddings().weight
         return word_vectors(embeddings, torch.from_numpy(rows.frequencies(len(embeddings))).to(embeddings.device))
+
+    def _confinement(self, rows: Rows) -> NullSpace | None:
+        share = self._recipe.adaptation.null_space
+        if share is None:
+            return None
+        found = NullSpace(self.model.network, rows, share)
+        found.confine()
+        return found
 
     def _self_test(self, autocast: torch.dtype | None) -> None:
         network, device, dtype = self.model.network, self.model.device, autocast or torch.float32
@@ -205,6 +215,8 @@ class _Trainer:
                 "the last checkpoint is kept: lower training's learning rates or max_gradient_norm"
             )
         self._optimizer.step(rates)
+        if self._null_space is not None:
+            self._null_space.confine()
         with torch.no_grad():
             self._log_scale.clamp_(0.0, math.log(recipe.objective.contrastive.max_scale))
         metrics = {

@@ -44,6 +44,9 @@ class Adaptation(Section):
     """LoRA alpha: the update is scaled by ``alpha / rank``."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """LoRA dropout."""
+    null_space: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Ours: the adapter reads only directions that hold together at most this share of the energy of ordinary text
+    (raw rows), so that it hardly moves such text wherever it acts; 0.005 is a start. Unset: all directions."""
 
 
 class TextSource(Section):

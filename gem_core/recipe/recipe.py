@@ -86,6 +86,8 @@ class Recipe(Section):
             raise ValueError(
                 "objective.keep_language needs adaptation.method=lora: the base is the weights with the adapter off"
             )
+        if self.adaptation.null_space is not None and self.adaptation.method == "full":
+            raise ValueError("adaptation.null_space confines an adapter; set adaptation.method=lora, or unset it")
         if self.adaptation.scope == "special":
             self._lossless_fits()
         if self.training.attention == "flash_attention_2" and self.needs_mask:
@@ -117,6 +119,10 @@ class Recipe(Section):
         if self.objective.keep_language > 0:
             raise ValueError(
                 "objective.keep_language has no meaning with adaptation.scope=special: the language model is the base"
+            )
+        if self.adaptation.null_space is not None:
+            raise ValueError(
+                "adaptation.null_space has no meaning with adaptation.scope=special: ordinary text is the base's; unset it"
             )
         if self.objective.raw_share == 1 and self.objective.contrastive.rows == "none":
             raise ValueError(

@@ -104,7 +104,7 @@ def test_a_run_reports_every_step_and_learns(bases, tmp_path, settings):
     [
         {"adaptation__dropout": 0.1, "training__rows_at_once": 4},
         {"adaptation__method": "full", "objective__keep_language": 0.0},
-        {"training__muon": 0.02},
+        {"training__muon": 0.02, "adaptation__null_space": 0.02},
     ],
 )
 def test_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(bases, tmp_path, changes):
@@ -169,6 +169,7 @@ def test_two_workers_do_what_one_does(bases, tmp_path):
         objective__contrastive_start=2,
         objective__contrastive__bag_of_words=0.5,
         training__rows_at_once=4,
+        adaptation__null_space=0.02,
     )
     work(0, 1, None, chosen, base, tmp_path)
     alone, _ = json.loads((tmp_path / "1-0.json").read_text())

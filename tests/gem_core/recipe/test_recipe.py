@@ -62,6 +62,9 @@ def test_a_recipe_cannot_be_changed():
         ({"training": {"attention": "flash_attention_2"}}, "flash_attention_2 takes no mask, but rows of this recipe"),
         ({"training": {"steps": 50}}, "contrastive_start (100) leaves no contrastive step"),
         ({"adaptation": {"method": "full"}, "objective": {"keep_language": 1.0}}, "needs adaptation.method=lora"),
+        ({"adaptation": {"method": "full", "null_space": 0.01}}, "null_space confines an adapter"),
+        ({"adaptation": {"scope": "special", "null_space": 0.01}}, "null_space has no meaning with"),
+        ({"adaptation": {"null_space": 0.0}}, "greater than 0"),
         ({"adaptation": {"method": "full", "scope": "special"}}, "scope=special needs adaptation.method=lora"),
         ({"adaptation": {"scope": "special"}, "objective": {"keep_language": 1.0}}, "has no meaning with"),
         (

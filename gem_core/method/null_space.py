@@ -1,0 +1,107 @@
+"""An adapter that acts on every token and reads only what ordinary text leaves unused.
+
+A layer's update ``B A x`` sees its input ``x`` through ``A`` alone. The inputs of ordinary text keep to few directions;
+those of special tokens are trained, and may use the others. So ``A`` is confined to the quietest directions that hold
+a small share of the energy of ordinary text: that text hardly moves, and special tokens as much as they are taught to::
+
+    energy of ordinary inputs, by direction    # # # = - . . . . . .
+                                               left alone | what A reads
+
+Wang et al. 2021 (Adam-NSCL, arXiv 2103.07113) confine updates like this to keep an earlier task, Fang et al. 2024
+(AlphaEdit, arXiv 2410.02355) edits of facts. The adapter stays an ordinary LoRA adapter: it merges, and costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gem_core.method import data_parallel
+from gem_core.method.batches import padded
+from gem_core.method.network import adapter_off, hidden_states
+from gem_core.sources.rows import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    from gem_core.sources.rows import Rows, Tokens
+
+TEXTS, TEXTS_AT_ONCE = 1000, 40
+"""Ordinary texts whose inputs are looked at: 20,000 tokens of sentences, for inputs of hundreds or thousands."""
+
+
+class NullSpace:
+    """Confines the trained ``A`` of every layer; after each step of an optimizer, which knows nothing of it.
+
+    Args:
+        network: With a LoRA adapter.
+        rows: Its raw rows are the ordinary text; all of them where none is raw.
+        share: Of the energy of every layer's inputs: what the directions that are read hold together, at most.
+    """
+
+    def __init__(self, network: PeftModel, rows: Rows, share: float) -> None:
+        self._confined = [
+            (layer.lora_A["default"].weight, data_parallel.as_first_has(quiet_directions(moments, share)))
+            for layer, moments in _second_moments(network, _ordinary(rows)).items()
+        ]
+
+    @torch.no_grad()
+    def confine(self) -> None:
+        """Take out of every ``A`` [r, D], in place, what reads other directions."""
+        for weight, projector in self._confined:
+            weight.copy_(weight @ projector)
+
+
+def quiet_directions(moments: Tensor, share: float) -> Tensor:
+    """The projector [D, D] onto the directions of least energy that hold together at most ``share`` of it.
+
+    Args:
+        moments: Second moments of inputs, [D, D].
+        share: From 0 (directions of no energy at all) to 1 (every direction).
+    """
+    energy, directions = torch.linalg.eigh(moments.double())  # ascending
+    held = energy.clamp(min=0).cumsum(dim=0)
+    quiet = directions[:, held <= share * held[-1]]
+    return (quiet @ quiet.T).float()
+
+
+def _ordinary(rows: Rows) -> list[Tokens]:
+    raw = np.flatnonzero(rows.uses & RAW > 0)
+    raw = raw if len(raw) else np.arange(len(rows))
+    chosen = raw[np.unique(np.linspace(0, len(raw) - 1, min(TEXTS, len(raw))).astype(int))]
+    return [rows[int(index)] for index in chosen]
+
+
+def _second_moments(network: PeftModel, texts: Sequence[Tokens]) -> dict[LoraLayer, Tensor]:
+    """Of what reaches the adapter's layers in the base, [D, D] each.
+
+    Every token counts alike, however long its vector is: in many models that of a row's first token is hundreds of
+    times longer (massive activations, Sun et al. 2024, arXiv 2402.17762), and would be all that is left alone.
+    """
+    device = next(network.parameters()).device
+    moments: dict[LoraLayer, Tensor] = {}
+    real = torch.empty(0)
+
+    def look(layer: LoraLayer, inputs: tuple[Tensor, ...]) -> None:
+        states = functional.normalize(inputs[0][real].float(), dim=-1)
+        moments[layer] = moments.get(layer, 0) + states.T @ states
+
+    layers = [layer for layer in network.modules() if "default" in getattr(layer, "lora_A", ())]
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        with torch.no_grad(), adapter_off(network):
+            for start in range(0, len(texts), TEXTS_AT_ONCE):
+                ids, lengths = padded(texts[start : start + TEXTS_AT_ONCE], filler=0)
+                real = torch.arange(ids.shape[1], device=device) < torch.from_numpy(lengths).to(device)[:, None]
+                hidden_states(network, torch.from_numpy(ids).to(device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return moments
