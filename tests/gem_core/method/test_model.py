@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -219,6 +220,28 @@ def test_a_layer_given_other_tokens_is_refused(bases):
     layer.register_forward_pre_hook(lambda _, args: (args[0][:, :1],))
     with pytest.raises(GemError, match="regroups its tokens"):
         model.encode(["a fox"])
+
+
+def test_two_threads_run_one_lossless_model_at_their_own_places(bases):
+    model, ids = gem(bases("llama"), scope="special"), torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        alone, logits = model.encode(["The old fox"]), causal_lm(model.network)(ids).logits
+    entered, compared, found = threading.Event(), threading.Event(), []
+
+    def wait(*_):
+        if threading.current_thread() is other:
+            entered.set()
+            compared.wait(10)
+
+    other = threading.Thread(target=lambda: found.append(model.encode(["The old fox"])))
+    causal_lm(model.network).model.layers[0].register_forward_pre_hook(wait)
+    other.start()
+    entered.wait(10)
+    with torch.no_grad():
+        assert torch.equal(causal_lm(model.network)(ids).logits, logits)
+    compared.set()
+    other.join()
+    assert np.array_equal(found[0], alone)
 
 
 @pytest.mark.parametrize("scope", ["all", "special"])
