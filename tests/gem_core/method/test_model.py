@@ -63,6 +63,17 @@ def test_a_model_is_its_bytes_in_every_process(bases, tmp_path):
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize(("scope", "method"), [("all", "lora"), ("special", "lora"), ("all", "full")])
+def test_a_model_that_was_used_and_loaded_is_saved_as_it_was(bases, scope, method, tmp_path, settings):
+    model = gem(bases("llama"), count=2, scope=scope, method=method)
+    model.save(tmp_path / "first")
+    loaded = GemModel.load(tmp_path / "first", settings=settings)
+    for used in (model, loaded):
+        used.encode(TEXTS)
+        used.save(tmp_path / "again")
+        assert content_digest(tmp_path / "again") == loaded.digest
+
+
 def test_saving_replaces_a_model_whole(bases, tmp_path):
     target = tmp_path / "model"
     gem(bases("llama"), count=2).save(target)
