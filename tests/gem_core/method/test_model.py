@@ -14,6 +14,7 @@ from tiny_models import gem
 
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
+from gem_core.method.batched_generation import generate_all
 from gem_core.method.model import GemModel
 from gem_core.method.network import (
     adapter_off,
@@ -266,6 +267,29 @@ def test_one_reading_serves_embedding_and_generation(bases, family, count, scope
             written = model.generate(reading, max_new_tokens=10, **options)
             assert written == model.generate(text, max_new_tokens=10, **options)
         assert reading.cache.get_seq_length() == len(reading.tokens) - 1
+
+
+@pytest.mark.parametrize("begin", [True, False])
+def test_a_blank_reading_has_the_embedding_of_a_blank_text(bases, begin):
+    """Without a tokenizer's own BOS that of the special tokens alone, while generation begins with the BOS."""
+    for count in (1, 3):
+        model = gem(bases("llama", begin=begin), count=count)
+        reading = model.read("")
+        assert np.allclose(reading.embedding, model.encode([""])[0], atol=1e-6)
+        assert model.generate(reading, max_new_tokens=8) == model.generate("", max_new_tokens=8)
+
+
+def test_generation_beyond_the_networks_positions_is_refused_in_one_line(bases):
+    model = gem(bases("gpt2"))
+    text = "The old fox sleeps. " * 40
+    assert isinstance(model.generate(text, max_new_tokens=20), str)  # cut to make room
+    with pytest.raises(GemError, match=r"20 new tokens do not fit behind 127: the model takes 128 .* ask for 1 or"):
+        model.generate(model.read(text), max_new_tokens=20)
+    assert isinstance(model.generate(model.read(text), max_new_tokens=1), str)
+    with pytest.raises(GemError, match="300 new tokens do not fit behind 1"):
+        model.generate(text, max_new_tokens=300)
+    with pytest.raises(GemError, match="300 new tokens do not fit behind 1"):
+        generate_all(model, [text], max_new_tokens=300)
 
 
 def test_a_base_cannot_read(bases, settings):
