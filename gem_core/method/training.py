@@ -205,8 +205,9 @@ class _Trainer:
                 "the last checkpoint is kept: lower training's learning rates or max_gradient_norm"
             )
         self._optimizer.step(rates)
-        with torch.no_grad():
-            self._log_scale.clamp_(0.0, math.log(recipe.objective.contrastive.max_scale))
+        if self._log_scale.requires_grad:
+            with torch.no_grad():
+                self._log_scale.clamp_(0.0, math.log(recipe.objective.contrastive.max_scale))
         metrics = {
             "loss": loss,
             "alpha": contrastive_share(step, recipe.objective),

@@ -85,8 +85,9 @@ def train_simcse(
             raise GemError(f"the loss of SimCSE is no longer finite at step {step + 1}; lower the learning rate")
         nn.utils.clip_grad_norm_(trained.values(), settings.max_gradient_norm)
         optimizer.step(learning_rates(step, settings, objective))
-        with torch.no_grad():
-            log_scale.clamp_(0.0, math.log(contrastive.max_scale))
+        if log_scale.requires_grad:
+            with torch.no_grad():
+                log_scale.clamp_(0.0, math.log(contrastive.max_scale))
         if report is not None:
             report(step + 1, loss.item())
     network.eval()
