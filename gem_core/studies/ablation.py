@@ -108,7 +108,11 @@ GRIDS: dict[str, tuple[Variant, ...]] = {
         Variant(name="k = 4, not blind", overrides=("special_tokens.count=4", "special_tokens.blind=false")),
     ),
     "k": _each("special_tokens.count", (1, 2, 4, 8), "k"),
-    "p": _each("objective.raw_share", (0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95), "p"),
+    "p": (
+        # without raw rows there is nothing to hold the language by
+        Variant(name="p = 0", overrides=("objective.raw_share=0", "objective.keep_language=0")),
+        *_each("objective.raw_share", (0.2, 0.4, 0.6, 0.8, 0.9, 0.95), "p"),
+    ),
 }
 """What ``gem ablate --grid`` takes."""
 
