@@ -1,5 +1,6 @@
 import json
 import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -205,6 +206,27 @@ def test_a_lossless_model_brings_its_adapter_with_it(saved, bases, family, count
     assert suffixes(target) <= {".json", ".safetensors", ".md", ".py"}
     weights, base = load_file(target / "model.safetensors"), load_file(bases(family).folder / "model.safetensors")
     assert all(torch.equal(weights[name][: len(tensor)], tensor) for name, tensor in base.items() if name in weights)
+
+
+def test_two_threads_embed_by_one_exported_lossless_model(saved, tmp_path, settings):
+    export(saved(scope="special"), tmp_path / "out", "sentence-transformers", settings=settings)
+    loaded = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
+    expected = loaded.encode(["The old fox"])
+    entered, compared, found = threading.Event(), threading.Event(), []
+
+    def wait(*_):
+        if threading.current_thread() is other:
+            entered.set()
+            compared.wait(10)
+
+    other = threading.Thread(target=lambda: found.append(loaded.encode(["The old fox"])))
+    loaded[0].model.layers[0].register_forward_pre_hook(wait)
+    other.start()
+    entered.wait(10)
+    loaded.encode(["An owl sings by the river"])
+    compared.set()
+    other.join()
+    assert np.array_equal(found[0], expected)
 
 
 @pytest.mark.parametrize("family", ["llama", "llama-untied", "gpt2", "gemma"])
