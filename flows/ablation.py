@@ -10,7 +10,8 @@ from gem_core.recipe import Recipe
 from gem_core.records.tracking import RUN_KEY, Tracking
 from gem_core.settings import Settings
 from gem_core.sources import data, models
-from gem_core.studies.ablation import Row, Variant, markdown, rows_of
+from gem_core.studies.ablation import Variant
+from gem_core.studies.ablation_table import Row, markdown, rows_of
 from ray_jobs.jobs import AblateJob, Progress
 from ray_jobs.submit import cancel, cluster, follow, submit
 

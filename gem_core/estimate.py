@@ -30,8 +30,8 @@ FLOPS_A_GPU = 1.2e14
 EMBEDDING_NAMES = ("embed", "wte", "wpe", "lm_head")
 """Parts of the names of matrices that LoRA leaves alone: embeddings and the output layer."""
 BYTES_FLOAT32 = 4
-ADAMW_BYTES = 8
-"""Two float32 moments a trained parameter."""
+ADAMW_BYTES, MUON_BYTES = 8, 4
+"""Two float32 moments a trained parameter; one."""
 ACTIVATION_BYTES_A_LAYER = 34
 """Bytes a token and hidden unit that a layer keeps for the backward pass in 16 bits (Korthikanti et al. 2022,
 arXiv 2205.05198, equation 1, without the attention matrix, which fused attention does not keep)."""
@@ -104,6 +104,7 @@ def estimate(
     vocabulary = int(config.get("vocab_size") or 0)
     parameters = sum(math.prod(shape) for shape in shapes.values())
     trainable = trainable_parameters(recipe, shapes, hidden)
+    moments = optimizer_bytes(recipe, shapes, hidden)
     resources, training = recipe.resources, recipe.training
     length = min(mean_length or recipe.data.max_length, recipe.data.max_length)
     tokens = int(training.steps * training.batch_size * length)
@@ -117,7 +118,7 @@ def estimate(
     return Estimate(
         parameters=parameters,
         trainable=trainable,
-        memory_bytes=_memory(recipe, parameters, trainable, hidden, layers, vocabulary),
+        memory_bytes=_memory(recipe, parameters, trainable, moments, hidden, layers, vocabulary),
         workers=resources.workers,
         steps=training.steps,
         tokens=tokens,
@@ -155,12 +156,26 @@ def trainable_parameters(recipe: Recipe, shapes: dict[str, tuple[int, ...]], hid
     new_rows = recipe.special_tokens.count * hidden
     if recipe.adaptation.method == "full":
         return sum(math.prod(shape) for shape in shapes.values()) + new_rows
+    return _linear_parameters(recipe, shapes) + new_rows
+
+
+def optimizer_bytes(recipe: Recipe, shapes: dict[str, tuple[int, ...]], hidden: int) -> int:
+    """What the optimizers remember: AdamW two moments, Muon one of the weights of linear layers that it is given."""
+    trainable = trainable_parameters(recipe, shapes, hidden)
+    muon = _linear_parameters(recipe, shapes) if recipe.training.muon is not None else 0
+    return muon * MUON_BYTES + (trainable - muon) * ADAMW_BYTES
+
+
+def _linear_parameters(recipe: Recipe, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Trained weights of linear layers but the output's, or of the adapters on them."""
     linear = [
         shape
         for name, shape in shapes.items()
         if len(shape) == 2 and name.endswith("weight") and not any(part in name for part in EMBEDDING_NAMES)
     ]
-    return recipe.adaptation.rank * sum(sum(shape) for shape in linear) + new_rows
+    if recipe.adaptation.method == "full":
+        return sum(math.prod(shape) for shape in linear)
+    return recipe.adaptation.rank * sum(sum(shape) for shape in linear)
 
 
 def machine_memory() -> int | None:
@@ -200,12 +215,14 @@ def _views(recipe: Recipe) -> int:
     return 1 if contrastive.bag_of_words == 1 else 2
 
 
-def _memory(recipe: Recipe, parameters: int, trainable: int, hidden: int, layers: int, vocabulary: int) -> int:
-    """Bytes of one worker: float32 weights, gradients and AdamW's moments, and the activations of one batch."""
+def _memory(
+    recipe: Recipe, parameters: int, trainable: int, moments: int, hidden: int, layers: int, vocabulary: int
+) -> int:
+    """Bytes of one worker: float32 weights, gradients, the optimizers' moments, and the activations of one batch."""
     weights = parameters * BYTES_FLOAT32
     if recipe.adaptation.method == "lora":
         weights += trainable * BYTES_FLOAT32
-    states = trainable * (BYTES_FLOAT32 + ADAMW_BYTES)
+    states = trainable * BYTES_FLOAT32 + moments
     passes = max(1, _views(recipe))  # they are in the graph together
     batch = math.ceil(recipe.training.batch_size / recipe.resources.workers)
     rows = min(batch * passes, recipe.training.rows_at_once or batch * passes)

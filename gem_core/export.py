@@ -117,7 +117,7 @@ def export(source: Path, target: Path, form: Format, *, settings: Settings, dtyp
                 _activated_adapter(model, draft)
             elif form == "transformers":
                 _merged(model).to(DTYPES[dtype]).save_pretrained(draft, safe_serialization=True)
-                model.tokenizer.save_pretrained(draft)
+                model_folder.write_tokenizer(draft, model.tokenizer)
                 model_folder.write(draft, description.model_copy(update={"weights": "full"}))
             else:
                 _sentence_transformer(model, DTYPES[dtype], draft)
@@ -139,7 +139,7 @@ def _activated_adapter(model: GemModel, folder: Path) -> None:
 
     assert isinstance(model.network, PeftModel)  # noqa: S101 - for the type checker: lossless models are
     as_peft(model.network, model.special_ids).save_pretrained(folder, save_embedding_layers=False)
-    model.tokenizer.save_pretrained(folder)
+    model_folder.write_tokenizer(folder, model.tokenizer)
 
 
 def _sentence_transformer(model: GemModel, dtype: torch.dtype, folder: Path) -> None:

@@ -11,6 +11,7 @@ lossless mode the weights of the folder are the base's, and a LoRA adapter is ad
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 ADAPTER = "special_adapter.safetensors"
 """In the folder: ``<layer>.down`` [r, in] and ``<layer>.up`` [out, r], the scale included."""
+
+_where: ContextVar[Tensor | None] = ContextVar("_where", default=None)
+"""The special tokens among all tokens of the pass of this thread: several may run one model at a time."""
 
 
 class GemTransformer(Transformer):
@@ -55,7 +59,6 @@ class GemTransformer(Transformer):
         self.special_adapter = special_adapter
         """Whether an adapter acts at them alone: :meth:`adapt`."""
         self._updates = nn.ParameterDict()
-        self._where: Tensor | None = None
 
     @classmethod
     def load(cls, model_name_or_path: str, *args: Any, **options: Any) -> Self:  # noqa: ANN401 - its parent's
@@ -88,12 +91,13 @@ class GemTransformer(Transformer):
 
     def _updated(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         tokens = inputs[0].flatten(end_dim=-2)
-        if self._where is None:
+        where = _where.get()
+        if where is None:
             return output
         down, up = (self._updates[f"{name}/{part}"].to(tokens) for part in ("down", "up"))
-        update = tokens[self._where] @ down.T @ up.T
+        update = tokens[where] @ down.T @ up.T
         flat = output.flatten(end_dim=-2)
-        return flat.index_add(0, self._where, update.to(flat)).view_as(output)
+        return flat.index_add(0, where, update.to(flat)).view_as(output)
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as its parent
         """Add ``sentence_embedding``, [B, D] or [B, kD], to what the transformer makes of right-padded features."""
@@ -103,11 +107,11 @@ class GemTransformer(Transformer):
             features["attention_mask"] = self._mask(lengths, tokens.shape[1])
         where = (lengths - self.special_count)[:, None] + torch.arange(self.special_count, device=lengths.device)
         rows = torch.arange(len(lengths), device=lengths.device)[:, None]
-        self._where = (rows * tokens.shape[1] + where).flatten()
+        noted = _where.set((rows * tokens.shape[1] + where).flatten())
         try:
             features = super().forward(features, **kwargs)
         finally:
-            self._where = None
+            _where.reset(noted)
         features["attention_mask"] = tokens
         states = features["token_embeddings"][rows, where]
         if self.special_pooling == "concat":

@@ -1,4 +1,4 @@
-"""The ablation job: ``python -m ray_jobs.ablate JOB.json``. Every variant with every seed is a Ray task.
+"""The ablation job: ``python -m ray_jobs.ablate JOB.json``. Every variant with every seed is a Ray task, once each.
 
 A result is written as soon as it is there; a job that is started again runs what is missing.
 """
@@ -26,14 +26,16 @@ def main() -> None:
     ray.init(logging_level=logging.WARNING)
     resources = job.recipe.resources
     task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker, max_retries=1)(work)
-    every = job.runs()
-    there = {(result.variant, result.seed) for result in job.found()}
-    running = {
-        task.remote(str(path), variant.name, seed): (variant, seed)
-        for variant, seed in every
-        if (variant.name, seed) not in there
-    }
     job.results.mkdir(parents=True, exist_ok=True)
+    there = {(result.variant, result.seed): result for result in job.found()}
+    groups, running = job.alike(), {}
+    for group in groups:
+        known = [there[variant.name, seed] for variant, seed in group if (variant.name, seed) in there]
+        if known:
+            job.keep(known[0], group)
+        else:
+            variant, seed = group[0]
+            running[task.remote(str(path), variant.name, seed)] = group[0]
     said = None
     while running:
         ready, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
@@ -45,7 +47,7 @@ def main() -> None:
                 if isinstance(error.cause, GemError):
                     raise GemError(f"{variant.name}, seed {seed}: {error.cause}") from error
                 raise
-        now = progress(job, list(running.values()), len(every))
+        now = progress(job, list(running.values()), len(groups))
         if now != said:
             entry.say(now)
             said = now
@@ -66,7 +68,7 @@ def progress(job: AblateJob, missing: Sequence[tuple[Variant, int]], runs: int) 
 
 
 def work(path: str, name: str, seed: int) -> None:
-    """One variant with one seed, in a Ray worker."""
+    """One variant with one seed, and all that come to the same, in a Ray worker."""
     import torch
 
     from gem_core.settings import Settings
@@ -82,10 +84,7 @@ def work(path: str, name: str, seed: int) -> None:
             job.note_steps(variant, seed, done, steps)
 
     result = run_variant(variant, seed, job.recipe, job.base, Rows.open(job.data), Settings(home=job.home), report=note)
-    target = job.result(variant, seed)
-    scratch = target.with_suffix(".new")
-    scratch.write_text(result.model_dump_json())
-    scratch.replace(target)
+    job.keep(result, next(group for group in job.alike() if (variant, seed) in group))
 
 
 if __name__ == "__main__":

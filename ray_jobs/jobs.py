@@ -5,6 +5,7 @@ A job is described by a JSON file and reports by lines of its log: progress as `
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -187,6 +188,21 @@ class AblateJob(_File):
     def runs(self) -> list[tuple[Variant, int]]:
         """Every variant with every seed that matters to it."""
         return [(v, seed) for v in self.variants for seed in (self.seeds if v.trained else self.seeds[:1])]
+
+    def alike(self) -> list[list[tuple[Variant, int]]]:
+        """The same, those together that come to the same and need to run only once."""
+        groups: dict[str, list[tuple[Variant, int]]] = {}
+        for variant, seed in self.runs():
+            groups.setdefault(variant.comes_to(self.recipe, seed), []).append((variant, seed))
+        return list(groups.values())
+
+    def keep(self, result: Result, runs: Sequence[tuple[Variant, int]]) -> None:
+        """Write a result for each of the runs that come to it; a reader sees all of one or nothing."""
+        for variant, seed in runs:
+            target = self.result(variant, seed)
+            scratch = target.with_suffix(".new")
+            scratch.write_text(result.model_copy(update={"variant": variant.name}).model_dump_json())
+            scratch.replace(target)
 
     def result(self, variant: Variant, seed: int) -> Path:
         """Where a result lies."""

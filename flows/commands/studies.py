@@ -23,7 +23,8 @@ def ablate(
     grid: Annotated[
         str,
         typer.Option(
-            help="Which variants, by commas: pooling, prompts, simcse, floor, parts, words, blindness, k, p; or all."
+            help="Which variants, by commas: "
+            "pooling, prompts, simcse, floor, parts, words, optimizer, blindness, k, p; or all."
         ),
     ] = "pooling,floor,simcse,parts",
     seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "1",
@@ -36,7 +37,8 @@ def ablate(
     `gem ablate sandbox --grid pooling,simcse --seeds 1,2,3`.
     """
     from flows.ablation import ablate as run
-    from gem_core.studies.ablation import markdown, variants
+    from gem_core.studies.ablation import variants
+    from gem_core.studies.ablation_table import markdown
 
     try:
         numbers = tuple(dict.fromkeys(int(seed) for seed in seeds.split(",")))

@@ -17,6 +17,7 @@ changes every probability.
 from __future__ import annotations
 
 import contextlib
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,20 +33,24 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
+_NOWHERE: tuple[int, Tensor | None] = (0, None)
+_passing: ContextVar[tuple[int, Tensor | None]] = ContextVar("_passing", default=_NOWHERE)
+"""Of the pass of this thread, since several may run one model at a time: its tokens, and which of them are special."""
+
+
 class Activation:
     """Where the special tokens of the running forward pass stand; the adapter's layers all ask the same one."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids = tuple(ids)
-        self._tokens = 0
-        self._places: Tensor | None = None
 
     def note(self, ids: Tensor | None) -> None:
         """Find the special tokens in ids [B, L]; nothing of them, nothing is adapted."""
-        self._places = None
-        if ids is not None:
-            places = torch.isin(ids, torch.tensor(self._ids, device=ids.device)).flatten().nonzero()[:, 0]
-            self._tokens, self._places = ids.numel(), places if len(places) else None
+        if ids is None:
+            _passing.set(_NOWHERE)
+            return
+        places = torch.isin(ids, torch.tensor(self._ids, device=ids.device)).flatten().nonzero()[:, 0]
+        _passing.set((ids.numel(), places if len(places) else None))
 
     def places(self, tokens: int) -> Tensor | None:
         """Their places among all tokens of the batch, [n], or None.
@@ -53,22 +58,23 @@ class Activation:
         Raises:
             GemError: A layer is given other tokens than the network (as a mixture of experts does).
         """
-        if self._places is not None and tokens != self._tokens:
+        known, places = _passing.get()
+        if places is not None and tokens != known:
             raise GemError("the architecture regroups its tokens between layers; set adaptation.scope to all")
-        return self._places
+        return places
 
     def checkpointed(self) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
         """For ``torch.utils.checkpoint``: a layer that is computed again finds the tokens it was first given."""
-        return contextlib.nullcontext(), self._again(self._tokens, self._places)
+        return contextlib.nullcontext(), _again(_passing.get())
 
-    @contextlib.contextmanager
-    def _again(self, tokens: int, places: Tensor | None) -> Iterator[None]:
-        now = self._tokens, self._places
-        self._tokens, self._places = tokens, places
-        try:
-            yield
-        finally:
-            self._tokens, self._places = now
+
+@contextlib.contextmanager
+def _again(passed: tuple[int, Tensor | None]) -> Iterator[None]:
+    token = _passing.set(passed)
+    try:
+        yield
+    finally:
+        _passing.reset(token)
 
 
 class AtSpecialTokens(LoraVariant):

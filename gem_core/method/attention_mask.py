@@ -201,9 +201,11 @@ def check_backend(
         open_prefix, open_pads = run(seen, head), run(seen, slice(length, width))
     except GemError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:  # OPT counts its positions in the mask
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise GemError(f"the attention backend does not take the GEM mask ({reason}); {INSTEAD}") from error
+        raise GemError(
+            f"the attention backend does not take the GEM mask ({reason}); {INSTEAD}, or choose another base model"
+        ) from error
 
     tolerance = 1e-6 * float(plain.abs().max())
     like_causal = 0.05 * float(plain.abs().max())

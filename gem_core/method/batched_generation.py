@@ -14,7 +14,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from gem_core.errors import GemError
-from gem_core.method.generation import decoding
+from gem_core.method.generation import check_room, decoding
 from gem_core.method.network import causal_lm
 from gem_core.method.read_out import text_tokens
 
@@ -76,11 +76,12 @@ def generate_all(
         What was written behind each prompt, white space included, in the order of the prompts.
 
     Raises:
-        GemError: Nothing to begin with.
+        GemError: Nothing to begin with, or no room for the new tokens.
     """
     rows = text_tokens(model.tokenizer, prompts, max(1, model.max_length - max_new_tokens))
     if not all(rows):
         raise GemError("a blank prompt, and no BOS or EOS to begin with; write a few words")
+    check_room(model, max(map(len, rows), default=0), max_new_tokens)
     config, tokenizer = decoding(model, max_new_tokens, 0.0), model.tokenizer
     order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
     texts = [""] * len(rows)

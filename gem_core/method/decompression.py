@@ -65,7 +65,7 @@ class Restored:
 
 @torch.inference_mode()
 def compress(model: ModelParts, text: str) -> Compressed:
-    """Read a text and keep its special tokens.
+    """Read a text, as much of it as fits twice (it is restored behind itself), and keep its special tokens.
 
     Raises:
         GemError: No special tokens, or nothing to compress.
@@ -74,6 +74,7 @@ def compress(model: ModelParts, text: str) -> Compressed:
 
     row, begin = _row(model, [text])[0], _begin(model)
     count, network = model.k, causal_lm(model.network)
+    row = row[: (model.max_length - count + len(begin)) // 2]
     if len(row) == len(begin):
         raise GemError("a blank text has nothing to restore; write a few words")
     ids = torch.tensor([[*row, *model.special_ids]], device=model.device)

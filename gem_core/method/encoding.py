@@ -70,7 +70,7 @@ def encode(
         if not chosen:
             continue
         with fast_products(model.device, causal_lm(model.network).dtype):
-            read = _embed(model, [rows[i] for i in chosen], len(special), prompt)[:, :width]
+            read = embed_together(model, [rows[i] for i in chosen], len(special), prompt)[:, :width]
         embeddings[chosen] = (functional.normalize(read, dim=-1) if normalize else read).cpu().numpy()
         done += len(chosen)
         if progress is not None:
@@ -79,8 +79,11 @@ def encode(
     return embeddings[[place[text] for text in texts]]
 
 
-def _embed(model: ModelParts, rows: list[list[int]], count: int, prompt: int) -> Tensor:
-    """Embeddings [B, D] of rows that begin with ``prompt`` tokens of a template and end in ``count`` special tokens."""
+def embed_together(model: ModelParts, rows: list[list[int]], count: int, prompt: int = 0) -> Tensor:
+    """Embeddings [B, D], in one call, of rows that end in ``count`` special tokens.
+
+    They begin with ``prompt`` tokens of a template. No row is empty.
+    """
     ids, lengths = (torch.from_numpy(part).to(model.device) for part in padded(rows, filler=0))
     network, width = causal_lm(model.network), ids.shape[1]
     mask = view_mask(network.config, lengths, count, width, network.dtype, blind=model.blind)

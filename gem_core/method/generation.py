@@ -52,11 +52,13 @@ def read(model: ModelParts, text: str) -> Reading:
     if model.read_out != "special":
         raise GemError("a base model has no special tokens to read a text with; post-train it first")
     count, network = model.k, causal_lm(model.network)
-    row = text_tokens(model.tokenizer, [text], model.max_length - count)[0]
+    room = model.max_length - count
+    row = text_tokens(model.tokenizer, [text], room)[0]
     if not row:
         raise GemError("a blank text, and no BOS or EOS to read; write a few words")
-    ids = torch.tensor([[*row, *model.special_ids]], device=model.device)
-    split, width = len(row) - 1, len(row) + count
+    embedded = text_tokens(model.tokenizer, [text], room, blank=True)[0]  # generation begins a blank text with BOS
+    ids = torch.tensor([[*embedded, *model.special_ids]], device=model.device)
+    split, width = len(row) - 1, len(embedded) + count
     decoder, cache = network.get_decoder(), DynamicCache()  # without a configuration: no layer forgets a token
     if split:
         decoder(input_ids=ids[:, :split], past_key_values=cache, use_cache=True)
@@ -68,7 +70,7 @@ def read(model: ModelParts, text: str) -> Reading:
     states = decoder(
         input_ids=ids[:, split:], attention_mask=mask, past_key_values=_branch(cache), use_cache=True
     ).last_hidden_state.float()
-    embedding = special_states(states, torch.tensor([count + 1], device=model.device), count, model.pooling)
+    embedding = special_states(states, torch.tensor([width - split], device=model.device), count, model.pooling)
     return Reading(functional.normalize(embedding, dim=-1)[0].cpu().numpy(), tuple(row), cache)
 
 
@@ -84,7 +86,7 @@ def generate(model: ModelParts, prompt: str | Reading, *, max_new_tokens: int, t
         seed: Of the sampling.
 
     Raises:
-        GemError: Nothing to begin with.
+        GemError: Nothing to begin with, or no room for the new tokens (a text is cut to make some, a reading is not).
     """
     if isinstance(prompt, Reading):
         row, past = list(prompt.tokens), prompt.branch()
@@ -92,6 +94,7 @@ def generate(model: ModelParts, prompt: str | Reading, *, max_new_tokens: int, t
         row, past = text_tokens(model.tokenizer, [prompt], max(1, model.max_length - max_new_tokens))[0], None
     if not row:
         raise GemError("a blank prompt, and no BOS or EOS to begin with; write a few words")
+    check_room(model, len(row), max_new_tokens)
     ids = torch.tensor([row], device=model.device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -102,6 +105,20 @@ def generate(model: ModelParts, prompt: str | Reading, *, max_new_tokens: int, t
             past_key_values=past,
         )
     return str(model.tokenizer.decode(written[0, len(row) :], skip_special_tokens=True))
+
+
+def check_room(model: ModelParts, tokens: int, new_tokens: int) -> None:
+    """Refuse to go on beyond the positions that the network knows.
+
+    Raises:
+        GemError: More than fit.
+    """
+    limit = model.max_positions or model.max_length
+    if tokens + new_tokens > limit:
+        raise GemError(
+            f"{new_tokens} new tokens do not fit behind {tokens}: the model takes {limit} in all; "
+            f"ask for {limit - tokens} or fewer"
+        )
 
 
 def decoding(model: ModelParts, max_new_tokens: int, temperature: float) -> GenerationConfig:

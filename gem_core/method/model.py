@@ -213,5 +213,5 @@ class GemModel(ModelParts):
             raise GemError("a plain base model is not saved as a GEM model; copy its folder")
         with model_folder.written_whole(folder) as draft:
             model_folder.write_weights(draft, self.network, self.description)
-            self.tokenizer.save_pretrained(draft)
+            model_folder.write_tokenizer(draft, self.tokenizer)
             model_folder.write(draft, self.description.model_copy(update={"recipe": recipe or self.description.recipe}))

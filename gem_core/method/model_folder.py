@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import torch
+    from transformers import PreTrainedTokenizerBase
 
     from gem_core.method.network import Network
     from gem_core.settings import Settings
@@ -164,6 +165,8 @@ def write_weights(folder: Path, network: Network, description: Description) -> N
     if description.weights == "full":
         network.save_pretrained(folder, safe_serialization=True)
         return
+    for settings in network.peft_config.values():
+        settings.target_modules = sorted(settings.target_modules)  # a set's order would change the saved bytes
     # "auto" would store the whole embedding matrix, which has grown, or ask the hub about it
     network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's card; ours is written by gem_core.model_card
@@ -171,6 +174,14 @@ def write_weights(folder: Path, network: Network, description: Description) -> N
         from gem_core.method.activated_adapter import special_rows
 
         save_file({"rows": special_rows(network).detach().cpu().contiguous()}, folder / SPECIAL_ROWS)
+
+
+def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the tokenizer as it cuts and pads nothing by itself: it remembers how it was last asked to."""
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
 
 
 def _special_rows(folder: Path) -> torch.Tensor:

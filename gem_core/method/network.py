@@ -115,9 +115,7 @@ def with_adapter(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         adapted = get_peft_model(network, config, autocast_adapter_dtype=False)
-    settings = adapted.peft_config["default"]
-    settings.base_model_name_or_path = reference
-    settings.target_modules = sorted(settings.target_modules)  # a set's order would change the saved bytes
+    adapted.peft_config["default"].base_model_name_or_path = reference
     return adapted
 
 

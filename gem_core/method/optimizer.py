@@ -7,6 +7,7 @@ direction of a matrix's update equally long: 300 steps by it end above 1,000 by 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _ROWS = ("trainable_tokens", "special_rows")
 """Parts of the names of the special tokens' own embeddings: vectors one beside the other, and no matrix."""
+FACTOR = "gem_factor"
+"""In a group of weights: what its rate is multiplied by."""
 
 
 class Optimizer:
@@ -34,21 +37,28 @@ class Optimizer:
     """
 
     def __init__(self, network: Network, trained: Mapping[str, nn.Parameter], training: Training) -> None:
-        orthogonal = _linear(network) if training.muon is not None else set()
-        muon = [weight for weight in trained.values() if id(weight) in orthogonal]
+        orthogonal = _linear(network) if training.muon is not None else {}
+        muon: dict[float, list[nn.Parameter]] = {}
+        for weight in trained.values():
+            if id(weight) in orthogonal:
+                muon.setdefault(orthogonal[id(weight)], []).append(weight)
         left = {name: weight for name, weight in trained.items() if id(weight) not in orthogonal}
         decayed = [weight for name, weight in left.items() if weight.ndim >= 2 and not _is_rows(name)]
         others = [weight for name, weight in left.items() if weight.ndim < 2 or _is_rows(name)]
         groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self._parts: dict[str, torch.optim.Optimizer] = {"adamw": torch.optim.AdamW(groups, lr=0.0, fused=True)}
         if muon:
-            self._parts["muon"] = torch.optim.Muon(muon, lr=0.0, weight_decay=training.weight_decay)
+            matrices = [
+                {"params": weights, FACTOR: factor, "weight_decay": training.weight_decay / factor}
+                for factor, weights in muon.items()
+            ]
+            self._parts["muon"] = torch.optim.Muon(matrices, lr=0.0)
 
     def step(self, rates: Rates) -> None:
         """Take a step at these rates, and forget the gradients."""
         for name, part in self._parts.items():
             for group in part.param_groups:
-                group["lr"] = getattr(rates, name)
+                group["lr"] = getattr(rates, name) * group.get(FACTOR, 1.0)
             part.step()
             part.zero_grad(set_to_none=True)
 
@@ -66,8 +76,16 @@ def _is_rows(name: str) -> bool:
     return any(part in name for part in _ROWS)
 
 
-def _linear(network: Network) -> set[int]:
-    """The weights of linear layers, adapters' among them, but not the output layer's: what Muon is made for."""
+def _linear(network: Network) -> dict[int, float]:
+    """The weights of linear layers, adapters' among them, but not the output layer's: what Muon is made for.
+
+    Each with what its rate is multiplied by: torch lets a matrix with more rows than columns go further by the root of
+    their ratio, rows being a layer's outputs, and GPT-2's (``Conv1D``) has them the other way round.
+    """
     output = network.get_output_embeddings()
-    layers = (layer for layer in network.modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not output)
-    return {id(layer.weight) for layer in layers} - {id(getattr(output, "weight", None))}
+    factors = {}
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | Conv1D) and layer.weight is not getattr(output, "weight", None):
+            rows, columns = layer.weight.shape
+            factors[id(layer.weight)] = math.sqrt(columns / rows) if isinstance(layer, Conv1D) else 1.0
+    return factors

@@ -28,13 +28,15 @@ def text_tokens(
 ) -> list[list[int]]:
     """Token ids as the tokenizer reads raw text (with its BOS, if it has one), a trailing EOS taken off.
 
-    A text without a token (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one;
-    with ``blank`` it stays without, since special tokens follow.
+    A longer text loses its end, as training rows do, wherever the tokenizer itself would cut. A text without a token
+    (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one; with ``blank`` it stays
+    without, since special tokens follow.
     """
     if not texts:
         return []
-    rows = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    kept = [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
+    rows = tokenizer(list(texts), verbose=False)["input_ids"]  # else it warns of what is cut here
+    whole = [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
+    kept = [row[:max_length] for row in whole]
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [row or ([] if blank or begin is None else [begin]) for row in kept]
 

@@ -60,9 +60,11 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase, count: int) -> tuple[i
             f"the model's tokenizer lacks {', '.join(missing)}; its folder is damaged, fetch or train it again"
         )
     ids = tuple(vocabulary[name] for name in token_names(count))
-    if ids != tuple(range(ids[0], ids[0] + count)):
+    consecutive = ids == tuple(range(ids[0], ids[0] + count))
+    if not consecutive or ids[-1] != max(vocabulary.values()):
         raise GemError(
-            f"the model's tokenizer holds its special tokens under ids that are not consecutive {ids}; "
+            "the model's tokenizer holds its special tokens under ids that are "
+            f"{'not behind all others' if consecutive else 'not consecutive'} {ids}; "
             "its folder is damaged, fetch or train it again"
         )
     return ids

@@ -217,8 +217,9 @@ class _Trainer:
         self._optimizer.step(rates)
         if self._null_space is not None:
             self._null_space.confine()
-        with torch.no_grad():
-            self._log_scale.clamp_(0.0, math.log(recipe.objective.contrastive.max_scale))
+        if self._log_scale.requires_grad:
+            with torch.no_grad():
+                self._log_scale.clamp_(0.0, math.log(recipe.objective.contrastive.max_scale))
         metrics = {
             "loss": loss,
             "alpha": contrastive_share(step, recipe.objective),

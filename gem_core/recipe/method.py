@@ -1,8 +1,8 @@
 """The sections of a recipe that shape the weights: every choice of the GEM method (arXiv 2506.04344) and its data."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gem_core.recipe.section import Fraction, PositiveInt, Section
 
@@ -79,6 +79,14 @@ class TextSource(Section):
         if "{text}" not in template:
             raise ValueError("the template has no {text}, the place of the query")
         return template
+
+    @model_validator(mode="after")
+    def _only_what_it_heeds(self) -> Self:
+        if self.pairs and "contrastive" not in self.use:
+            raise ValueError("pairs serve the contrastive loss alone; leave use out")
+        if not self.pairs and self.query_template != "{text}":
+            raise ValueError("query_template wraps the anchors of pairs; set pairs=true, or leave it out")
+        return self
 
 
 class Data(Section):

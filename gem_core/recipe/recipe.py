@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from gem_core.recipe import served
 from gem_core.recipe.evaluation import Evaluation
 from gem_core.recipe.gates import Gate
 from gem_core.recipe.method import Adaptation, Data, Objective, SpecialTokens, Training
@@ -100,10 +101,9 @@ class Recipe(Section):
                 "no source of data.sources serves the contrastive loss (use); add one, or set "
                 "objective.contrastive.rows=none"
             )
-        if self.objective.contrastive.bag_of_words == 1 and any(source.pairs for source in self.data.sources):
-            raise ValueError(
-                "objective.contrastive.bag_of_words=1 contrasts nothing, which is all that pairs serve; lower it"
-            )
+        served.check(self.data, self.objective, lossless=self.adaptation.scope == "special")
+        if contrasting and self.objective.contrastive.bag_of_words == 1:
+            self._words_alone_fit()
         names = [gate.name for gate in self.gates]
         if len(set(names)) < len(names):
             raise ValueError("gates need distinct names")
@@ -122,12 +122,19 @@ class Recipe(Section):
             )
         if self.adaptation.null_space is not None:
             raise ValueError(
-                "adaptation.null_space has no meaning with adaptation.scope=special: ordinary text is the base's; unset it"
+                "adaptation.null_space has no meaning with adaptation.scope=special: other text is the base's; unset it"
             )
-        if self.objective.raw_share == 1 and self.objective.contrastive.rows == "none":
+
+    def _words_alone_fit(self) -> None:
+        """Where words take the place of contrast, nothing that only contrast reads may be asked for."""
+        if any(source.pairs for source in self.data.sources):
             raise ValueError(
-                "adaptation.scope=special learns from rows with special tokens alone, and objective.raw_share=1 with "
-                "contrastive.rows=none has none; lower raw_share"
+                "objective.contrastive.bag_of_words=1 contrasts nothing, which is all that pairs serve; lower it"
+            )
+        if self.objective.contrastive.dimensions:
+            raise ValueError(
+                "objective.contrastive.dimensions shortens what is contrasted, and with bag_of_words=1 nothing is; "
+                "lower it, or leave dimensions out"
             )
 
     @property
@@ -138,7 +145,8 @@ class Recipe(Section):
         cut_rows = objective.raw_share < 1 or any("raw" not in source.use for source in self.data.sources)
         views = objective.contrastive.rows != "none"
         hidden = objective.contrastive.dropout_kind == "mask" and objective.contrastive.dropout > 0
-        return (cut_rows and (objective.bottleneck or blind)) or (views and (blind or hidden))
+        apart = self.adaptation.scope == "special"  # special tokens read a prefix that went before them
+        return apart or (cut_rows and (objective.bottleneck or blind)) or (views and (blind or hidden))
 
     def digest(self) -> str:
         """64 hex digits over everything that can change a result of the run."""

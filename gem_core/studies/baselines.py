@@ -136,7 +136,7 @@ class TemplateEncoder:
         if room < 1:
             raise GemError(f"max_length={max_length} leaves no room for the text beside the prompt; raise it")
         if template.before:
-            own = tokenizer(text, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+            own = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][:room]
         else:
             own = text_tokens(tokenizer, [text], room)[0]
         if times == 1:

@@ -17,6 +17,7 @@ import torch
 
 from gem_core.errors import GemError
 from gem_core.method import decompression
+from gem_core.method.encoding import embed_together
 from gem_core.method.network import causal_lm
 from gem_core.method.read_out import text_tokens, view_mask
 
@@ -52,6 +53,8 @@ TEXTS = {
 }
 """Looked at when no texts are given: two domains, short and long."""
 QUARTERS = 4
+LONGEST = 512
+"""Tokens of a text that are looked at, the default of :meth:`GemModel.encode`."""
 
 
 @dataclass(frozen=True)
@@ -116,20 +119,22 @@ def diagnose(model: GemModel, domains: Mapping[str, Sequence[str]] = TEXTS) -> D
 
     Args:
         model: A GEM model, or a base (then without attention and restoration).
-        domains: Texts by what they are about; four or more in all.
+        domains: Texts by what they are about; four different ones or more in all. Blank ones, and what a domain
+            says again, are left out.
 
     Raises:
         GemError: Too few texts.
     """
-    texts = [text for part in domains.values() for text in dict.fromkeys(part) if text.strip()]
-    if len(texts) < 4:
-        raise GemError(f"{len(texts)} text(s) are too few to tell anything by; give four or more")
+    kept = {name: [text for text in dict.fromkeys(part) if text.strip()] for name, part in domains.items()}
+    texts = [text for part in kept.values() for text in part]
+    if (different := len(set(texts))) < 4:
+        raise GemError(f"{different} different text(s) are too few to tell anything by; give four or more")
     special = model.read_out == "special"
     return Diagnosis(
         texts=len(texts),
         attention=attention(model, texts) if special else (),
         stability=stability(model, texts),
-        space=space(model, domains),
+        space=space(model, kept),
         restored=tuple(decompression.score(model, texts)) if special else (),
     )
 
@@ -177,19 +182,29 @@ def _eager(network: PreTrainedModel) -> Iterator[None]:
 
 def stability(model: GemModel, texts: Sequence[str]) -> Stability:
     """What moves an embedding that should not, or not much."""
-    whole = model.encode(texts, batch_size=len(texts))
+    whole, together = model.encode(texts), _together(model, texts)
     alone = np.concatenate([model.encode([text]) for text in texts])
 
     def like(changed: Sequence[str]) -> float:
         return float((whole * model.encode(changed)).sum(axis=1).mean())
 
     return Stability(
-        neighbours=float((whole * alone).sum(axis=1).min()),
+        neighbours=float((together * alone).sum(axis=1).min()),
         trailing_spaces=like([f"{text}   " for text in texts]),
         half=like([text[: max(1, len(text) // 2)] for text in texts]),
         twice=like([f"{text} {text}" for text in texts]),
         dropped_words=like(_thinned(texts)),
     )
+
+
+@torch.inference_mode()
+def _together(model: GemModel, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """All in one call, padded to the longest: ``encode`` itself avoids calls with so many pads."""
+    special = list(model.special_ids) if model.read_out == "special" else []
+    room = min(LONGEST, model.max_length) - len(special)
+    rows = [row + special for row in text_tokens(model.tokenizer, texts, room, blank=bool(special))]
+    vectors = embed_together(model, rows, len(special))
+    return torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
 
 
 def space(model: GemModel, domains: Mapping[str, Sequence[str]]) -> Space:

@@ -21,11 +21,16 @@ from gem_core.method.objectives import contrastive_loss
 from gem_core.method.optimizer import Optimizer
 from gem_core.method.precision import computing, product_dtype
 from gem_core.method.schedule import learning_rates
+from gem_core.recipe.served import served
 from gem_core.studies.baselines import pooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
+    from gem_core.method.batches import Batch
+    from gem_core.method.network import Network
     from gem_core.recipe import Recipe
     from gem_core.sources.models import ResolvedModel
     from gem_core.sources.rows import Rows
@@ -48,13 +53,15 @@ def train_simcse(
         The network without special tokens, to be read by :class:`gem_core.studies.baselines.TemplateEncoder`.
 
     Raises:
-        GemError: A loss that is not finite.
+        GemError: No source serves views, or a loss that is not finite.
     """
     settings, contrastive = recipe.training, recipe.objective.contrastive
     contrastive = contrastive.model_copy(update={"rows": "all", "dropout_kind": "delete", "bag_of_words": 0.0})
     objective = recipe.objective.model_copy(
         update={"raw_share": 1.0, "contrastive": contrastive, "contrastive_start": 0, "contrastive_ramp": 0}
     )
+    if not served(recipe.data, objective).views:
+        raise GemError("SimCSE needs a source of data.sources that serves the contrastive loss (use); add one")
     tokenizer = load_tokenizer(base.folder)
     network = load_network(base.folder, dtype=torch.float32, attention=settings.attention)
     if recipe.adaptation.method == "lora":
@@ -69,25 +76,32 @@ def train_simcse(
     optimizer = Optimizer(network, trained, settings)
     torch.manual_seed(recipe.seed)
     for step in range(settings.steps):
-        batch = planner.batch(step)
-        embedded, places = [], []
-        with computing(device, product_dtype(settings.precision, device)):
-            for call in length_buckets(share(batch.views, 0, 1)):
-                ids, lengths = (torch.from_numpy(x).to(device) for x in padded([s.tokens for s in call], filler=0))
-                states = hidden_states(network, ids).float()
-                embedded.append(pooled(states, torch.zeros_like(lengths), lengths, POOLING))
-                places += [sequence.index for sequence in call]
-            whole = gather_rows(torch.cat(embedded), places, [len(places)])
-            first, second = whole.split([len(batch.same), len(whole) - len(batch.same)])
-            loss = contrastive_loss(first, second, log_scale, torch.from_numpy(batch.same).to(device))
-        loss.backward()
+        batch, loss = planner.batch(step), log_scale.new_zeros(())
+        if len(batch.same) > 1:  # else there is nothing to tell a text from
+            with computing(device, product_dtype(settings.precision, device)):
+                loss = _loss(network, batch, log_scale)
+            loss.backward()
         if not math.isfinite(loss.item()):
             raise GemError(f"the loss of SimCSE is no longer finite at step {step + 1}; lower the learning rate")
         nn.utils.clip_grad_norm_(trained.values(), settings.max_gradient_norm)
         optimizer.step(learning_rates(step, settings, objective))
-        with torch.no_grad():
-            log_scale.clamp_(0.0, math.log(contrastive.max_scale))
+        if log_scale.requires_grad:
+            with torch.no_grad():
+                log_scale.clamp_(0.0, math.log(contrastive.max_scale))
         if report is not None:
             report(step + 1, loss.item())
     network.eval()
     return model
+
+
+def _loss(network: Network, batch: Batch, log_scale: Tensor) -> Tensor:
+    """Of a batch's views, which end in no special tokens."""
+    device, embedded, places = log_scale.device, [], []
+    for call in length_buckets(share(batch.views, 0, 1)):
+        ids, lengths = (torch.from_numpy(x).to(device) for x in padded([s.tokens for s in call], filler=0))
+        states = hidden_states(network, ids).float()
+        embedded.append(pooled(states, torch.zeros_like(lengths), lengths, POOLING))
+        places += [sequence.index for sequence in call]
+    whole = gather_rows(torch.cat(embedded), places, [len(places)])
+    first, second = whole.split([len(batch.same), len(whole) - len(batch.same)])
+    return contrastive_loss(first, second, log_scale, torch.from_numpy(batch.same).to(device))

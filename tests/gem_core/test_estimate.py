@@ -3,11 +3,15 @@ import sys
 
 import peft
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
 
 from gem_core import estimate as estimate_module
 from gem_core.errors import GemError
-from gem_core.estimate import estimate, machine_memory, tensor_shapes, trainable_parameters
+from gem_core.estimate import estimate, machine_memory, optimizer_bytes, tensor_shapes, trainable_parameters
+from gem_core.method.model import GemModel
+from gem_core.method.optimizer import Optimizer
+from gem_core.method.schedule import Rates
 from gem_core.recipe import Recipe
 
 
@@ -33,6 +37,26 @@ def test_parameters_agree_with_the_models_own_count(bases, kind):
     config = peft.LoraConfig(r=16, target_modules="all-linear", fan_in_fan_out=kind == "gpt2")
     adapted = peft.get_peft_model(network, config)
     assert found.trainable == adapted.get_nb_trainable_parameters()[0] + width
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("muon", [None, 0.02])
+@pytest.mark.parametrize("kind", ["llama", "llama-untied", "gpt2"])
+def test_the_optimizers_remember_what_is_estimated(bases, kind, muon, method):
+    chosen = recipe(training={"muon": muon}, adaptation={"method": method, "rank": 4})
+    base = bases(kind)
+    network = GemModel.from_base(
+        base, special_tokens=chosen.special_tokens, adaptation=chosen.adaptation, seed=1
+    ).network
+    trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    optimizer = Optimizer(network, trained, chosen.training)
+    for parameter in trained.values():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step(Rates(adamw=0.0))
+    states = [state for part in optimizer.state_dict().values() for state in part["state"].values()]
+    moments = sum(moment.nbytes for state in states for moment in state.values() if moment.ndim > 0)
+    untied = 8 * 32 if (kind, method) == ("llama-untied", "full") else 0  # the output's new row, which is left out
+    assert optimizer_bytes(chosen, tensor_shapes(base.folder), 32) == moments - untied
 
 
 def test_full_training_moves_everything_and_the_new_rows(bases):

@@ -1,4 +1,7 @@
 import json
+import shutil
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,9 +9,12 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from tiny_models import gem
+from tokenizers import processors
+from transformers import AutoTokenizer
 
 from gem_core.errors import GemError
 from gem_core.export import MODULE, export
+from gem_core.identity import content_digest
 from gem_core.method.model import GemModel
 from gem_core.method.network import causal_lm
 from gem_core.recipe import Adaptation, SpecialTokens
@@ -52,6 +58,31 @@ def test_one_special_token_needs_stock_modules_alone(saved, family, options, tmp
     loaded = SentenceTransformer(str(target), device="cpu")
     assert np.allclose(loaded.encode(TEXTS), embeddings(folder, settings), atol=1e-5)
     assert suffixes(target) <= {".json", ".safetensors", ".md"}  # no code, no pickles
+
+
+def with_tokenizer(base, folder, change, **options):
+    """The base with another tokenizer, which is loaded with ``options`` and given to ``change``."""
+    shutil.copytree(base.folder, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    change(tokenizer.backend_tokenizer)
+    tokenizer.save_pretrained(folder)
+    return replace(base, reference=str(folder), folder=folder, digest=content_digest(folder))
+
+
+def ends_texts(backend):
+    both = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    backend.post_processor = both
+
+
+@pytest.mark.parametrize(("options", "change"), [({"truncation_side": "left"}, lambda _: None), ({}, ends_texts)])
+def test_a_long_text_is_cut_alike_whatever_its_tokenizer_does_by_itself(bases, options, change, tmp_path, settings):
+    base = with_tokenizer(bases("llama", begin=True), tmp_path / "base", change, **options)
+    gem(base).save(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "out", "sentence-transformers", settings=settings)
+    loaded, own = SentenceTransformer(str(tmp_path / "out"), device="cpu"), embeddings(tmp_path / "model", settings)
+    assert np.allclose(loaded.encode(TEXTS), own, atol=1e-5)
+    gem(bases("llama", begin=True)).save(tmp_path / "usual")
+    assert np.allclose(embeddings(tmp_path / "usual", settings), own, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -99,7 +130,7 @@ def test_special_tokens_that_see_each_other_need_code_only_to_be_averaged(bases,
 
 @pytest.mark.parametrize("family", ["llama", "llama-untied", "gpt2"])
 def test_merged_weights_have_the_same_logits_and_embed_alike(saved, family, tmp_path, settings):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     folder, target = saved(family), tmp_path / "out"
     export(folder, target, "transformers", settings=settings)
@@ -175,6 +206,27 @@ def test_a_lossless_model_brings_its_adapter_with_it(saved, bases, family, count
     assert suffixes(target) <= {".json", ".safetensors", ".md", ".py"}
     weights, base = load_file(target / "model.safetensors"), load_file(bases(family).folder / "model.safetensors")
     assert all(torch.equal(weights[name][: len(tensor)], tensor) for name, tensor in base.items() if name in weights)
+
+
+def test_two_threads_embed_by_one_exported_lossless_model(saved, tmp_path, settings):
+    export(saved(scope="special"), tmp_path / "out", "sentence-transformers", settings=settings)
+    loaded = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
+    expected = loaded.encode(["The old fox"])
+    entered, compared, found = threading.Event(), threading.Event(), []
+
+    def wait(*_):
+        if threading.current_thread() is other:
+            entered.set()
+            compared.wait(10)
+
+    other = threading.Thread(target=lambda: found.append(loaded.encode(["The old fox"])))
+    loaded[0].model.layers[0].register_forward_pre_hook(wait)
+    other.start()
+    entered.wait(10)
+    loaded.encode(["An owl sings by the river"])
+    compared.set()
+    other.join()
+    assert np.array_equal(found[0], expected)
 
 
 @pytest.mark.parametrize("family", ["llama", "llama-untied", "gpt2", "gemma"])

@@ -42,6 +42,21 @@ def test_every_result_has_a_file_of_its_own_and_a_broken_one_counts_as_missing(t
     assert len(job.found()) == 1
 
 
+def test_what_comes_to_the_same_runs_once_and_is_a_row_by_every_name(tmp_path):
+    job = a_job(tmp_path, "k,optimizer,pooling")
+    names = [[variant.name for variant, _ in group] for group in job.alike() if group[0][1] == 1]
+    same = ["GEM", "k = 1", "by AdamW alone"]
+    assert names[0] == same
+    assert sorted(name for group in names for name in group) == sorted(variant.name for variant in job.variants)
+    assert {seed for group in job.alike() for _, seed in group} == {1, 2}
+    assert all(len({seed for _, seed in group}) == 1 for group in job.alike())
+    job.results.mkdir()
+    job.keep(Result(variant="GEM", seed=2, points={"STS12": 7.0}), next(g for g in job.alike() if g[0][1] == 2))
+    assert [(found.variant, found.seed, found.points) for found in job.found()] == [
+        (name, 2, {"STS12": 7.0}) for name in same
+    ]
+
+
 def test_a_job_is_read_as_it_was_written(tmp_path):
     job = a_job(tmp_path)
     job.write(tmp_path / "job.json")

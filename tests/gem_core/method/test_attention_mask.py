@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AttentionInterface
+from transformers import CONFIG_MAPPING, AttentionInterface, AutoModelForCausalLM
 
 from gem_core.errors import GemError
 from gem_core.method import attention_mask
@@ -232,4 +232,18 @@ def test_a_backend_without_masks_is_told_in_one_line(bases):
 
     message = refused(states, lambda seen: additive(seen, torch.float32))
     assert "takes no 4D mask" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("kind", ["opt", "bloom"])
+def test_an_architecture_that_reads_more_from_a_mask_is_told_in_one_line(kind):
+    """OPT takes its positions from it, Bloom its biases."""
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "n_head": 4, "num_hidden_layers": 2, "ffn_dim": 48}
+    config = CONFIG_MAPPING[kind](vocab_size=320, word_embed_proj_dim=32, max_position_embeddings=64, **sizes)
+    network = AutoModelForCausalLM.from_config(config).eval()
+    message = refused(
+        lambda ids, mask: hidden_states(network, ids, mask), lambda seen: for_network(config, seen, torch.float32)
+    )
+    assert "does not take the GEM mask" in message
+    assert "choose another base model" in message
     assert "\n" not in message

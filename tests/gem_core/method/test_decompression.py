@@ -44,6 +44,14 @@ def test_a_text_is_restored_twice_alike_and_never_in_special_tokens(bases):
     assert not set(restore(model, compressed)) & set(model.special_ids)
 
 
+@pytest.mark.parametrize(("family", "begin"), [("gpt2", False), ("gpt2", True), ("llama", True)])
+def test_of_a_long_text_as_much_is_restored_as_fits_twice(bases, family, begin):
+    model = gem(bases(family, begin=begin), count=2)
+    compressed = compress(model, "The old fox sleeps. " * 40)
+    assert compressed.length == 63 - begin  # of 128 positions, two for special tokens and one for a BOS
+    assert len(restore(model, compressed)) == compressed.length
+
+
 @pytest.mark.parametrize("begin", [False, True])
 def test_a_score_is_what_restoring_would_give(bases, begin):
     model = gem(bases("llama", begin=begin))

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tiny_models import gem
 
 from gem_core.errors import GemError
 from gem_core.identity import content_digest
+from gem_core.method.batched_generation import generate_all
 from gem_core.method.model import GemModel
 from gem_core.method.network import (
     adapter_off,
@@ -60,6 +62,17 @@ def test_a_model_is_its_bytes_in_every_process(bases, tmp_path):
         for salt in ("1", "2")
     }  # fmt: skip
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("scope", "method"), [("all", "lora"), ("special", "lora"), ("all", "full")])
+def test_a_model_that_was_used_and_loaded_is_saved_as_it_was(bases, scope, method, tmp_path, settings):
+    model = gem(bases("llama"), count=2, scope=scope, method=method)
+    model.save(tmp_path / "first")
+    loaded = GemModel.load(tmp_path / "first", settings=settings)
+    for used in (model, loaded):
+        used.encode(TEXTS)
+        used.save(tmp_path / "again")
+        assert content_digest(tmp_path / "again") == loaded.digest
 
 
 def test_saving_replaces_a_model_whole(bases, tmp_path):
@@ -221,6 +234,28 @@ def test_a_layer_given_other_tokens_is_refused(bases):
         model.encode(["a fox"])
 
 
+def test_two_threads_run_one_lossless_model_at_their_own_places(bases):
+    model, ids = gem(bases("llama"), scope="special"), torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        alone, logits = model.encode(["The old fox"]), causal_lm(model.network)(ids).logits
+    entered, compared, found = threading.Event(), threading.Event(), []
+
+    def wait(*_):
+        if threading.current_thread() is other:
+            entered.set()
+            compared.wait(10)
+
+    other = threading.Thread(target=lambda: found.append(model.encode(["The old fox"])))
+    causal_lm(model.network).model.layers[0].register_forward_pre_hook(wait)
+    other.start()
+    entered.wait(10)
+    with torch.no_grad():
+        assert torch.equal(causal_lm(model.network)(ids).logits, logits)
+    compared.set()
+    other.join()
+    assert np.array_equal(found[0], alone)
+
+
 @pytest.mark.parametrize("scope", ["all", "special"])
 @pytest.mark.parametrize(("family", "count"), [("llama", 1), ("mistral", 3), ("gpt2", 2), ("gemma3", 2), ("gemma3", 1)])
 def test_one_reading_serves_embedding_and_generation(bases, family, count, scope):
@@ -232,6 +267,29 @@ def test_one_reading_serves_embedding_and_generation(bases, family, count, scope
             written = model.generate(reading, max_new_tokens=10, **options)
             assert written == model.generate(text, max_new_tokens=10, **options)
         assert reading.cache.get_seq_length() == len(reading.tokens) - 1
+
+
+@pytest.mark.parametrize("begin", [True, False])
+def test_a_blank_reading_has_the_embedding_of_a_blank_text(bases, begin):
+    """Without a tokenizer's own BOS that of the special tokens alone, while generation begins with the BOS."""
+    for count in (1, 3):
+        model = gem(bases("llama", begin=begin), count=count)
+        reading = model.read("")
+        assert np.allclose(reading.embedding, model.encode([""])[0], atol=1e-6)
+        assert model.generate(reading, max_new_tokens=8) == model.generate("", max_new_tokens=8)
+
+
+def test_generation_beyond_the_networks_positions_is_refused_in_one_line(bases):
+    model = gem(bases("gpt2"))
+    text = "The old fox sleeps. " * 40
+    assert isinstance(model.generate(text, max_new_tokens=20), str)  # cut to make room
+    with pytest.raises(GemError, match=r"20 new tokens do not fit behind 127: the model takes 128 .* ask for 1 or"):
+        model.generate(model.read(text), max_new_tokens=20)
+    assert isinstance(model.generate(model.read(text), max_new_tokens=1), str)
+    with pytest.raises(GemError, match="300 new tokens do not fit behind 1"):
+        model.generate(text, max_new_tokens=300)
+    with pytest.raises(GemError, match="300 new tokens do not fit behind 1"):
+        generate_all(model, [text], max_new_tokens=300)
 
 
 def test_a_base_cannot_read(bases, settings):

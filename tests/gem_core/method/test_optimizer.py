@@ -56,16 +56,40 @@ def test_without_muon_adamw_moves_everything(bases):
     assert by_adamw == set(trained)
 
 
-def test_every_direction_of_a_matrix_goes_equally_far(bases):
-    network, scale = network_of(bases, *WAYS["all weights"]), nn.Parameter(torch.tensor(3.0))
-    matrix = network.model.layers[0].mlp.gate_proj.weight  # not square: random gradients have no direction near zero
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        ("all weights", "model.layers.0.mlp.gate_proj"),
+        ("all weights, tied", "transformer.h.0.mlp.c_fc"),
+        ("all weights, tied", "transformer.h.0.mlp.c_proj"),
+    ],
+)
+def test_every_direction_of_a_matrix_goes_equally_far(bases, way, name):
+    network, scale = network_of(bases, *WAYS[way]), nn.Parameter(torch.tensor(3.0))
+    layer = network.get_submodule(name)
+    matrix = layer.weight  # not square: random gradients have no direction near zero
     before = matrix.detach().clone()
     torch.manual_seed(0)
     moved(network, scale, Rates(adamw=0.0, muon=0.02), muon=0.02)
-    longer = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5  # torch's rule for tall matrices
+    outputs, inputs = matrix.shape if isinstance(layer, nn.Linear) else matrix.shape[::-1]
+    longer = max(1.0, outputs / inputs) ** 0.5  # its authors' rule for layers that have more outputs than inputs
     lengths = torch.linalg.svdvals((matrix - before).detach()) / (0.02 * longer)
     assert lengths.min() > 0.4  # Newton-Schulz takes them near 1, and no further
     assert lengths.max() < 1.4
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_decay_is_the_same_whatever_the_shape_of_a_matrix(bases, way):
+    network, scale = network_of(bases, *WAYS[way]), nn.Parameter(torch.tensor(3.0))
+    trained = trained_of(network, scale)
+    optimizer = Optimizer(network, trained, Training(muon=0.02, weight_decay=0.5))
+    with torch.no_grad():
+        for weight in trained.values():
+            weight.fill_(1.0)
+            weight.grad = torch.zeros_like(weight)
+    optimizer.step(Rates(adamw=0.0, muon=0.02))
+    left = {round(float(weight.detach().max()), 6) for weight in trained.values()}
+    assert left == {1.0, 0.99}  # AdamW's at no rate, Muon's by rate times decay
 
 
 def test_a_state_goes_on_where_it_was(bases):

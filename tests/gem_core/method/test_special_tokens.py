@@ -34,6 +34,9 @@ def test_a_tokenizer_that_holds_them_under_other_ids_is_refused(bases):
     tokenizer.add_tokens(["<|gem_1|>", "another", "<|gem_0|>"])
     with pytest.raises(GemError, match=r"not consecutive \(322, 320\)"):
         special_token_ids(tokenizer, 2)
+    tokenizer.add_tokens(["<|gem_2|>", "one more"])
+    with pytest.raises(GemError, match=r"not behind all others \(322,\)"):
+        special_token_ids(tokenizer, 1)
 
 
 def rows_of(base, ids, *, seed, **options):

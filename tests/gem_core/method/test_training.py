@@ -324,8 +324,9 @@ def test_every_way_trains(bases, family, changes, tmp_path, settings):
 @pytest.mark.parametrize(
     ("contrastive", "ends"),
     [({"learn_scale": False}, lambda scale: scale == pytest.approx(20)), ({}, lambda scale: abs(scale - 20) > 1e-3),
-     ({"max_scale": 20.0, "scale": 30.0}, lambda scale: 19 < scale <= 20.001)],
-    ids=["fixed", "learnt", "clamped"],
+     ({"max_scale": 20.0, "scale": 30.0}, lambda scale: 19 < scale <= 20.001),
+     ({"learn_scale": False, "scale": 200.0}, lambda scale: scale == pytest.approx(200))],
+    ids=["fixed", "learnt", "clamped", "fixed beyond what is learnt"],
 )  # fmt: skip
 def test_the_scale_is_learnt_unless_it_is_fixed(bases, contrastive, ends, tmp_path):
     base = bases("llama")

@@ -78,12 +78,32 @@ def test_a_recipe_cannot_be_changed():
             },
             "bag_of_words=1 contrasts nothing, which is all that pairs serve",
         ),
+        (
+            {"objective": {"contrastive": {"bag_of_words": 1, "dimensions": [8]}}},
+            "dimensions shortens what is contrasted, and with bag_of_words=1 nothing is",
+        ),
+        (
+            {
+                "adaptation": {"scope": "special"},
+                "training": {"attention": "flash_attention_2"},
+                "objective": {"raw_share": 1},
+            },
+            "flash_attention_2 takes no mask, but rows of this recipe",
+        ),
         ({"objective": {"cut": [1, 1]}}, "such a cut leaves no suffix"),
         ({"gates": [{**OVER_TASKS, "metric": "embedding.STS12"}]}, "a test of an average over tasks"),
         ({"objective": {"cut": [0, 0]}}, "such a cut leaves no prefix"),
         ({"objective": {"cut": [0.5, 0.2]}}, "give the lower share first"),
         ({"data": {"sources": [{"source": "x", "query_template": "Query:"}]}}, "the template has no {text}"),
         ({"data": {"sources": [{"source": "x", "use": ["raw"]}]}}, "no source of data.sources serves the contrastive"),
+        (
+            {"data": {"sources": [{"source": "x", "query_template": "Query: {text}"}]}},
+            "query_template wraps the anchors of pairs; set pairs=true",
+        ),
+        (
+            {"data": {"sources": [{"source": "x"}, {"source": "y", "pairs": True, "use": ["raw"]}]}},
+            "pairs serve the contrastive loss alone; leave use out",
+        ),
         ({"evaluation": {"embedding": {"tasks": ["SandboxSTS"]}}}, "need evaluation.sandbox"),
         ({"name": "Bad Name"}, "name = 'Bad Name'"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan"),
@@ -93,6 +113,40 @@ def test_what_does_not_fit_is_named_in_one_line(changes, expected):
     with pytest.raises(GemError) as caught:
         tiny(**changes)
     assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+RAW_AND_VIEWS = {"source": "x", "use": ["raw", "contrastive"]}
+SPECIAL_AND_VIEWS = {"source": "x", "use": ["special", "contrastive"]}
+PAIRS = {"source": "x", "pairs": True}
+
+
+@pytest.mark.parametrize(
+    ("source", "objective", "scope", "expected"),
+    [
+        ({"source": "x"}, {"raw_share": 0, "keep_language": 1}, "all", "keep_language is taken of raw rows"),
+        (SPECIAL_AND_VIEWS, {"keep_language": 1}, "all", "keep_language is taken of raw rows"),
+        ({"source": "x"}, {"raw_share": 1, "contrastive": {"rows": "special"}}, "all", "rows=special contrasts rows"),
+        (RAW_AND_VIEWS, {"contrastive": {"rows": "special"}}, "all", "rows=special contrasts rows"),
+        ({"source": "x", "use": ["raw"]}, {"contrastive": {"rows": "none"}}, "special", "with special tokens alone"),
+        (PAIRS, {"contrastive": {"rows": "none"}}, "all", "no source of data.sources serves next-token rows"),
+        (PAIRS, {}, "all", "contrastive_start=100 are steps of the next-token loss alone"),
+        (RAW_AND_VIEWS, {}, "special", "contrastive_start=100 are steps of the next-token loss alone"),
+        (PAIRS, {"contrastive_start": 0}, "all", None),
+        (RAW_AND_VIEWS, {"contrastive_start": 0}, "special", None),
+        (RAW_AND_VIEWS, {"raw_share": 0, "keep_language": 1}, "all", None),
+        (SPECIAL_AND_VIEWS, {"raw_share": 1, "contrastive": {"rows": "special"}}, "all", None),
+        (PAIRS, {"raw_share": 1, "contrastive_start": 0, "contrastive": {"rows": "special"}}, "all", None),
+        ({"source": "x"}, {"raw_share": 1}, "special", "contrastive_start=100"),
+    ],
+)
+def test_every_loss_has_rows_to_be_taken_of(source, objective, scope, expected):
+    changes = {"data": {"sources": [source]}, "objective": objective, "adaptation": {"scope": scope}}
+    if expected is None:
+        tiny(**changes)
+        return
+    with pytest.raises(GemError, match=expected) as caught:
+        tiny(**changes)
     assert "\n" not in str(caught.value)
 
 
@@ -157,6 +211,7 @@ def test_every_field_is_documented():
         ({"objective": {"raw_share": 1}, "special_tokens": {"count": 2}}, True),
         ({"objective": {"raw_share": 1}, "special_tokens": {"count": 2, "blind": False}}, False),
         ({"objective": {"raw_share": 1, "contrastive": {"dropout_kind": "mask"}}}, True),
+        ({"objective": {"raw_share": 1, "contrastive_start": 0}, "adaptation": {"scope": "special"}}, True),
     ],
 )
 def test_which_recipes_need_a_mask(changes, needed):

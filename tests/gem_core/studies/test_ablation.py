@@ -3,7 +3,8 @@ import pytest
 
 from gem_core.errors import GemError
 from gem_core.recipe import Recipe
-from gem_core.studies.ablation import GRIDS, REFERENCE, Result, Variant, markdown, rows_of, variants
+from gem_core.studies.ablation import GRIDS, REFERENCE, Result, Variant, variants
+from gem_core.studies.ablation_table import markdown, rows_of
 
 RECIPE = Recipe.model_validate(
     {"name": "tiny", "base_model": {"source": "x"}, "data": {"sources": [{"source": "x.txt"}]}}
@@ -35,9 +36,10 @@ def test_every_variant_of_every_grid_fits_a_recipe():
     for variant in grid:
         made = variant.recipe(RECIPE, 5)
         assert made.seed == 5
-        assert (made.shaping() == RECIPE.model_copy(update={"seed": 5}).shaping()) is (
-            not variant.overrides or variant.name in AS_THE_DEFAULTS
-        )
+        alike = not variant.overrides or variant.name in AS_THE_DEFAULTS
+        assert (made.shaping() == RECIPE.model_copy(update={"seed": 5}).shaping()) is alike
+        comes_to = variant.comes_to(RECIPE, 5) == grid[0].comes_to(RECIPE, 5)
+        assert comes_to is (alike and variant.baseline is None)
 
 
 def test_an_unknown_grid_is_told():

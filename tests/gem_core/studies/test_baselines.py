@@ -7,6 +7,7 @@ from gem_core.method.batches import Rows
 from gem_core.method.model import GemModel
 from gem_core.method.network import hidden_states
 from gem_core.recipe import Recipe
+from gem_core.sources.rows import EVERYTHING, RAW, Row
 from gem_core.studies.baselines import TEMPLATES, HashedWords, TemplateEncoder, pooled
 from gem_core.studies.simcse import train_simcse
 
@@ -94,3 +95,23 @@ def test_the_rival_learns_to_tell_texts_apart(bases, tmp_path, method):
     again = train_simcse(recipe, base, rows)
     encoders = [TemplateEncoder(each, TEMPLATES["weighted-mean"]) for each in (model, again)]
     assert np.array_equal(*(encoder.encode(TEXTS) for encoder in encoders))
+
+
+def test_the_rival_passes_over_batches_without_two_texts_to_contrast_and_needs_some(bases, tmp_path):
+    base, objective = bases("llama"), {"contrastive": {"rows": "none"}}
+    texts = GemModel.load(base.folder, settings=None).tokenizer(
+        [f"The {number} {text}" for number in range(4) for text in TEXTS]
+    )["input_ids"]
+    training = {"steps": 8, "batch_size": 2, "precision": "float32"}
+    replay = {"source": "y.txt", "use": ["raw", "special"]}
+    rows = Rows.write(tmp_path / "rows", [Row([text], EVERYTHING if number % 2 else RAW)
+                                          for number, text in enumerate(texts)])  # fmt: skip
+    losses = []
+    train_simcse(
+        a_recipe(training=training, objective=objective, data={"sources": [{"source": "x.txt"}, replay]}),
+        base, rows, report=lambda _, loss: losses.append(loss),
+    )  # fmt: skip
+    assert len(losses) == 8
+    assert min(losses) == 0 < max(losses)
+    with pytest.raises(GemError, match="SimCSE needs a source"):
+        train_simcse(a_recipe(objective=objective, data={"sources": [replay]}), base, rows)

@@ -44,6 +44,26 @@ def test_neighbours_and_padding_do_not_move_an_embedding(bases):
     assert all(-1 <= value <= 1.0001 for value in vars(found).values())
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_neighbours_are_all_others_at_once(bases, count, settings):
+    """Not those that encode puts into one call, which hardly pads."""
+    model = gem(bases("llama"), count=count) if count else GemModel.load(bases("llama").folder, settings=settings)
+    shapes = []
+    causal_lm(model.network).get_decoder().register_forward_pre_hook(
+        lambda _, __, named: shapes.append(tuple(named["input_ids"].shape)), with_kwargs=True
+    )
+    assert stability(model, SOME).neighbours == pytest.approx(1, abs=1e-5)
+    assert (len(SOME), max(len(row) for row in model.tokenizer(SOME)["input_ids"]) + count) in shapes
+
+
+def test_blank_and_repeated_texts_change_no_diagnosis(bases):
+    model, once = gem(bases("llama")), {"one": SOME[:3], "two": SOME[3:]}
+    twice = {"one": [*SOME[:3], " ", SOME[0]], "two": [*SOME[3:], ""]}
+    assert diagnose(model, twice).space == diagnose(model, once).space
+    with pytest.raises(GemError, match=r"1 different text.* too few"):
+        diagnose(model, dict.fromkeys("abcd", SOME[:1]))
+
+
 class Fixed:
     """Embeds by a table."""
 
