@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from gem_core.errors import GemError
+from gem_core.records import filed_reports
 from gem_core.records.lineage import Lineage
 
 if TYPE_CHECKING:
@@ -129,8 +130,15 @@ def version_of(item: ModelVersion, model: RegisteredModel) -> Version:
         scores=told(SCORES, dict[str, float]) or {},
         baseline=told(BASELINE, dict[str, float]) or {},
         verdict=tags.get(VERDICT),
-        report=told(REPORT, dict[str, Any]),
+        report=_report(tags, told(REPORT, dict[str, Any])),
     )
+
+
+def _report(tags: Mapping[str, str], told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The whole of the last gate report, which its tag names by a digest; earlier releases wrote it there itself."""
+    if told is None or "digest" not in told:
+        return told
+    return filed_reports.whole(tags, str(told["digest"])) or None
 
 
 def family_of(model: RegisteredModel) -> Family:
