@@ -145,6 +145,7 @@ REFUSED = {
     "a task that could not be measured, each by itself": lambda: report(
         BEST.but(without=("STS2",), missing={"embedding.STS2": "gone"}), EACH
     ),
+    "a task that only the base has, each by itself": lambda: report(BEST.but(without=("STS2",)), EACH),
     "a metric that nobody measured": lambda: report(BEST, {**ESTIMATE, "metric": "language.another"}),
     "a wildcard that meets nothing": lambda: report(BEST, {**GAIN, "metric": "embedding.NQ*"}),
     "a list with one unknown name": lambda: report(BEST, {**GAIN, "metric": "embedding.STS1,NQ"}),
