@@ -16,6 +16,7 @@ from scipy.stats import binom, norm, t
 from gem_core.evaluation.statistics import (
     Floats,
     Statistic,
+    beyond_chance,
     expanded_bound,
     expanded_p_value,
     hierarchical_bootstrap,
@@ -220,7 +221,11 @@ def weigh_over_tasks(
     rng = np.random.default_rng(seed)
     own = [_resampled_whole(task, rng) for task in items]
     drawn = hierarchical_bootstrap(points, own, resamples=RESAMPLES, rng=rng)
-    return _from_distribution(drawn, float(np.mean(points)), margin, level, len(points), "hierarchical bootstrap")
+    # Where tasks lie no further apart than their items explain, the spread is known from the items, not from the tasks.
+    known = 0 if beyond_chance(points, own) else sum(len(part) for task in items for part in task)
+    sample = max(len(points), known)
+    evidence = _from_distribution(drawn, float(np.mean(points)), margin, level, sample, "hierarchical bootstrap")
+    return replace(evidence, items=len(points))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

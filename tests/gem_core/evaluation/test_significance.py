@@ -174,6 +174,18 @@ def test_over_tasks_the_level_holds_for_other_tasks():
     assert 0.02 <= wrong / 300 <= 0.09
 
 
+@pytest.mark.parametrize(("tasks", "apart"), [(12, 0.0), (12, 1.0), (6, 1.5)])
+def test_over_tasks_the_chance_of_items_is_counted_once(tasks, apart, monkeypatch):
+    """Equal models on the whole; the chance of 40 items alone moves the difference on a task by a point."""
+    monkeypatch.setattr("gem_core.evaluation.significance.RESAMPLES", 400)
+    rng, wrong = np.random.default_rng(13), 0
+    for _ in range(NULLS // 2):
+        items = [[PairedItems(1 / tasks, rng.normal(apart * rng.normal(), 6.3, 40))] for _ in range(tasks)]
+        evidence = weigh_over_tasks([task[0].differences.mean() for task in items], items, 0.0, LEVEL)
+        wrong += evidence.better <= LEVEL
+    assert 0.03 <= wrong / (NULLS // 2) <= 0.07
+
+
 def test_items_within_tasks_are_drawn_too():
     rng = np.random.default_rng(11)
     tasks = [[PairedItems(0.2, answers(rng, 50, won=0.3, lost=0.3))] for _ in range(5)]
