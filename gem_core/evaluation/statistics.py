@@ -76,14 +76,14 @@ def resampled_means(differences: Floats, *, resamples: int, rng: np.random.Gener
 
 
 def resampled_statistic(
-    statistic: Statistic, ours: Floats, theirs: Floats, gold: Floats, *, resamples: int, rng: np.random.Generator
+    statistic: Statistic, ours: Floats, theirs: Floats | None, gold: Floats, *, resamples: int, rng: np.random.Generator
 ) -> Floats:
     """Differences of a statistic that is no mean over items (a correlation), both models on the same resampled items.
 
     Args:
         statistic: For example :func:`spearman`.
         ours: The candidate's predictions, ``[items]``.
-        theirs: The reference's, for the same items in the same order.
+        theirs: The reference's, for the same items in the same order; None for the statistic of the candidate alone.
         gold: What they are to agree with, ``[items]``.
         resamples: How many resamples.
         rng: Draws the items.
@@ -95,7 +95,8 @@ def resampled_statistic(
     parts = []
     for count in _batches(resamples):
         rows = rng.integers(0, len(gold), (count, len(gold)))
-        parts.append(statistic(ours[rows], gold[rows]) - statistic(theirs[rows], gold[rows]))
+        own = statistic(ours[rows], gold[rows])
+        parts.append(own if theirs is None else own - statistic(theirs[rows], gold[rows]))
     drawn = np.concatenate(parts)
     return drawn[np.isfinite(drawn)]
 

@@ -142,6 +142,17 @@ def test_equal_models_over_subjects_of_unequal_size():
     assert 0.03 <= share <= 0.07
 
 
+@pytest.mark.parametrize(("right", "questions"), [(0.5, 200), (0.78, 200), (0.95, 200), (0.25, 400)])
+def test_models_that_just_reach_a_threshold(right, questions):
+    rng, judged = np.random.default_rng(14), []
+    for _ in range(NULLS):
+        own = PairedItems(1.0, 100.0 * (rng.random(questions) < right), alone=True)
+        judged.append(weigh([own], own.differences.mean(), 100 * right, LEVEL))
+    assert 0.03 <= np.mean([evidence.better <= LEVEL for evidence in judged]) <= 0.07
+    assert 0.03 <= np.mean([evidence.worse <= LEVEL for evidence in judged]) <= 0.07
+    assert 0.87 <= np.mean([evidence.low <= 100 * right <= evidence.high for evidence in judged]) <= 0.94
+
+
 def test_models_that_lose_just_what_is_allowed():
     rng = np.random.default_rng(7)
     share = promoted(lambda: [PairedItems(1.0, answers(rng, 800, won=0.04, lost=0.06))], -2.0)
