@@ -242,7 +242,7 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
 def judge(run: Run, comparison: Comparison, data: PreparedData, ray: Cluster) -> GateReport:
     """Hold the candidate against its base and the champion."""
     store = ScoreStore(run.settings.scores)
-    measured = figures.measure(run, data, comparison.candidate.model, ray)
+    measured = figures.measure(run, data, comparison.candidate.model, ray, scores=comparison.candidate)
     verdict = gates.judge(
         comparison.candidate,
         comparison.baseline,
