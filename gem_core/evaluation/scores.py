@@ -94,6 +94,10 @@ class Scores(BaseModel):
         """Whether `metric` speaks of a part of its items only: a quick look."""
         return any(score.limited for score in self.measured(metric))
 
+    def limited_metrics(self) -> tuple[str, ...]:
+        """The metrics that are a quick look."""
+        return tuple(metric for metric in self.metrics() if self.limited(metric))
+
     def parts(self, metric: str) -> tuple[TaskScore, ...]:
         """The scores that a single embedding task or benchmark is the average of: its subsets, or its tasks."""
         whole = self.measured(metric) if metric.startswith("embedding.") else ()

@@ -24,7 +24,7 @@ from gem_core.records.versions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from mlflow import MlflowClient
@@ -126,10 +126,15 @@ class Registry:
             return model_files.fetch(self.get(name, version), self.settings, self.uri)
 
     def record_scores(
-        self, name: str, version: str, scores: Mapping[str, float], baseline: Mapping[str, float]
+        self,
+        name: str,
+        version: str,
+        scores: Mapping[str, float],
+        baseline: Mapping[str, float],
+        limited: Collection[str] = (),
     ) -> None:
-        """Keep what was measured of a version and of its base: metric -> points."""
-        self._tag(name, version, {versions.SCORES: tag_text(scores), versions.BASELINE: tag_text(baseline)})
+        """Keep what was measured of a version and of its base, metric -> points, and which metrics are a quick look."""
+        self._tag(name, version, versions.scores_tags(scores, baseline, limited))
 
     def record_report(self, name: str, version: str, report: Mapping[str, Any]) -> None:
         """Keep the gate report of a version, with its ``verdict``."""

@@ -109,6 +109,14 @@ def test_a_verdict_is_kept_with_its_report(registry, name, model, run_id):
     assert found.report["results"][0]["difference"] == -1.0
 
 
+def test_a_quick_look_is_marked_as_one(registry, name, model, run_id):
+    measured = {"language": 60.0, "embedding": 50.0}
+    marked = {"scores": measured, "baseline": measured, "limited": ("language",)}
+    assert register(registry, name, model, run_id, LINEAGE, who="tests", **marked).limited == ("language",)
+    registry.record_scores(name, "1", measured, measured)
+    assert registry.get(name, "1").limited == ()
+
+
 def test_a_report_longer_than_a_tag_is_the_versions_all_the_same(registry, name, model, run_id):
     register(registry, name, model, run_id, LINEAGE, who="tests")
     report = {"verdict": "pass", "results": [{"name": f"gate-{n}", "reason": "x" * 1000} for n in range(200)]}
