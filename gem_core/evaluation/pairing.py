@@ -94,6 +94,8 @@ def unequal(candidate: Scores, reference: Scores, metric: str) -> str | None:
             return f"settings differ: {task} was measured with other settings or versions; measure both again"
         if our.items != their.items:
             return f"settings differ: {task} has {our.items} items here and {their.items} there"
+        if None not in (our.questions, their.questions) and our.questions != their.questions:
+            return f"settings differ: {task} asked other questions then, its data has changed; measure both again"
     return None
 
 

@@ -4,8 +4,8 @@ Light on purpose: a flow asks here, in milliseconds and without torch, mteb or l
 measured. The settings digest of a task covers everything that can move its score but two things. The *read-out* is left
 out because a base (mean or last-token pooling) and its candidate (special tokens) differ in it by design and are
 compared all the same. The *machine* is left out because a flow cannot know it beforehand; float32 on CPU and GPU agrees
-to about 1e-4 points. A data set's revision needs no mention: mteb's and lm-eval's versions pin it, and a sandbox
-world's digest pins its own.
+to about 1e-4 points. A data set's revision needs no mention: mteb's version pins it, and a sandbox world's digest pins
+its own. lm-eval pins few: its scores carry a digest of what was asked, and are not compared where that differs.
 """
 
 from __future__ import annotations

@@ -36,6 +36,8 @@ class TaskScore(BaseModel):
     """True for a quick look at a part of the task."""
     settings: str
     """The settings digest (:mod:`gem_core.evaluation.plan`): only scores of equal digests are comparable."""
+    questions: str | None = None
+    """Digest of what was asked, where the harness tells: a hub may change the data under its name."""
     subtask_of: str | None = None
     """The group that this task was measured as a part of (an MMLU subject's is ``mmlu``)."""
     records: str | None = None

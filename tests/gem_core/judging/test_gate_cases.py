@@ -162,6 +162,9 @@ REFUSED = {
     # not comparable
     "other settings": lambda: report(BEST.bend(settings="other"), ESTIMATE),
     "other settings of the champion": lambda: report(BEST, BETTER, champion=LEADER.bend(settings="other")),
+    "other questions under the same settings, by the estimate": lambda: report(
+        BEST.bend(questions="after"), ESTIMATE, base=BASE.bend(questions="before")
+    ),
     "other metric of the same task": lambda: report(BEST.bend(metric="acc_norm"), ESTIMATE),
     "fewer items": lambda: report(BEST.but(answers=exam(95, 100)), ESTIMATE),
     "fewer items, by a test": lambda: report(BEST.but(answers=exam(95, 100)), NO_LOSS),
