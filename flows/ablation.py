@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.progress import report
+from flows.promotion import patient
 from gem_core.errors import GemError
 from gem_core.recipe import Recipe
 from gem_core.records.tracking import RUN_KEY, Tracking
@@ -33,7 +34,7 @@ def ablate(recipe: Recipe, grid: tuple[Variant, ...], seeds: tuple[int, ...]) ->
         raise GemError("the recipe has no embedding tasks to compare variants by; set evaluation.embedding.tasks")
     for variant in grid:
         variant.recipe(recipe, seeds[0])
-    base = models.resolve(recipe.base_model, settings, progress=_shown("base model"))
+    base = patient(models.resolve)(recipe.base_model, settings, progress=_shown("base model"))
     key = key_of(recipe, base.digest)
     folder = settings.home / "ablations" / key
     rows = data.prepare(
@@ -92,6 +93,7 @@ def _run(job: AblateJob, folder: Path, settings: Settings) -> None:
     report("variants", 1.0, "done")
 
 
+@patient
 def _record(recipe: Recipe, key: str, rows: list[Row], text: str, settings: Settings) -> None:
     tracking = Tracking(settings.mlflow_uri)
     run = tracking.start_run(f"{recipe.name}-ablation", key, {RUN_KEY: f"ablation-{key}"})

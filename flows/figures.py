@@ -10,6 +10,8 @@ from flows.progress import report
 from flows.run import Run
 from flows.work import work
 from gem_core.contamination import overlap
+from gem_core.evaluation.plan import plan
+from gem_core.evaluation.scores import Scores
 from gem_core.sources.data import PreparedData
 from gem_core.studies.figures import KINDS
 from ray_jobs.jobs import Figures, FiguresJob, ModelToScore
@@ -27,7 +29,7 @@ class Measured:
     machine: str | None = None
 
 
-def measure(run: Run, data: PreparedData, digest: str, ray: Cluster) -> Measured:
+def measure(run: Run, data: PreparedData, digest: str, ray: Cluster, *, scores: Scores | None = None) -> Measured:
     """The figures that the recipe's gates ask for; what nobody asks for costs nothing.
 
     Args:
@@ -35,6 +37,7 @@ def measure(run: Run, data: PreparedData, digest: str, ray: Cluster) -> Measured
         data: What it was trained on.
         digest: The candidate's.
         ray: Where the model is loaded, if it has to be.
+        scores: The candidate's: whatever was measured has to be looked for in the training rows.
     """
     asked = {gate.metric for gate in run.recipe.gates}
     found: dict[str, float] = {}
@@ -42,7 +45,8 @@ def measure(run: Run, data: PreparedData, digest: str, ray: Cluster) -> Measured
     if "memory.weights_mb" in asked:
         found["memory.weights_mb"] = weights_mb(run)
     if "contamination.share" in asked:
-        found["contamination.share"] = contamination(run, data)
+        share = contamination(run, data, _measured_on(run, scores) if scores else frozenset())
+        found |= {} if share is None else {"contamination.share": share}
     if at_work := sorted(metric for metric in asked if metric.partition(".")[0] in KINDS):
         result = _at_work(run, digest, at_work, ray)
         found |= result.figures
@@ -81,18 +85,42 @@ def weights_mb(run: Run) -> float:
     return sum(file.stat().st_size for file in files) / 1e6
 
 
-def contamination(run: Run, data: PreparedData) -> float:
-    """The share of evaluation items that stand in the training rows; ``contamination.json`` shows some of them."""
+def contamination(run: Run, data: PreparedData, measured_on: frozenset[str] = frozenset()) -> float | None:
+    """The share of evaluation items that stand in the training rows; ``contamination.json`` shows some of them.
+
+    Args:
+        run: Whose evaluation.
+        data: The training rows.
+        measured_on: The tasks behind the candidate's scores.
+
+    Returns:
+        None where the texts of one of those are out of reach by now: what nobody can look for is not clean.
+    """
     from gem_core.evaluation.quiet import quiet
     from gem_core.evaluation.texts import evaluation_texts
 
+    texts: dict[str, None] = {}
+    reached: set[str] = set()
     with quiet():
-        texts = dict.fromkeys(text for _, text in evaluation_texts(run.recipe.evaluation, run.settings))
+        for task, text in evaluation_texts(run.recipe.evaluation, run.settings):
+            texts[text] = None
+            reached.add(task)
     found = overlap(_rows(run, data), texts)
-    share = found.share if found.items else None  # JSON has no NaN
+    unreachable = sorted(measured_on - reached)
+    share = found.share if found.items and not unreachable else None  # JSON has no NaN
     shown = {"share": share, "items": found.items, "read": len(found.read), "examples": found.read[:EXAMPLES]}
+    if unreachable:
+        shown["unreachable"] = unreachable
+        report("contamination", 1.0, f"not known: the texts of {', '.join(unreachable)} are out of reach")
     (run.folder / "contamination.json").write_text(json.dumps(shown, indent=1, ensure_ascii=False), encoding="utf-8")
-    return found.share
+    return None if unreachable else found.share
+
+
+def _measured_on(run: Run, scores: Scores) -> frozenset[str]:
+    """The tasks that have scores, as :func:`evaluation_texts` calls them."""
+    known = {(score.kind, score.task) for score in scores.tasks}
+    asked = {task.task for task in plan(run.recipe.evaluation, run.settings.home) if (task.kind, task.task) in known}
+    return frozenset(asked | ({"generation"} if any(kind == "generation" for kind, _ in known) else set()))
 
 
 def _rows(run: Run, data: PreparedData) -> Iterator[str]:

@@ -6,10 +6,12 @@ The registry's log is the only memory: what was decided before a crash is found,
 import getpass
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from prefect import get_run_logger
+from prefect.exceptions import MissingContextError
 
 from flows.outcome import Decision
 from flows.progress import report
@@ -34,7 +36,8 @@ def patient(step: Callable[P, T]) -> Callable[P, T]:
     """Let a step wait while the registry is down, and go on when it is back.
 
     The step is called again from its beginning, so it has to be one that may be repeated: all that write to the
-    registry are, and what was promoted before the registry went away is found and not promoted twice.
+    registry are, and what was promoted before the registry went away is found and not promoted twice. A command that is
+    no flow (an ablation, the demo's first question) waits alike, and has no flow run to log it in.
     """
 
     @wraps(step)
@@ -46,7 +49,8 @@ def patient(step: Callable[P, T]) -> Callable[P, T]:
             except UnavailableError as down:
                 if time.monotonic() + pause > deadline:
                     raise
-                get_run_logger().warning("waiting for the registry: %s", down)
+                with suppress(MissingContextError):
+                    get_run_logger().warning("waiting for the registry: %s", down)
                 report("registry", 0.0, f"is down; asked again in {pause:.0f} s")
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)

@@ -178,11 +178,7 @@ def evaluate(
         model = ModelToScore(folder=folder, reference=role, digest=digest)
         reader = ModelToScore(folder=run.base.folder, reference="base", digest=run.base.digest)
         job = EvaluateJob(
-            models=(model,),
-            evaluation=evaluation,
-            home=run.settings.home,
-            threads=threads,
-            reader=reader,
+            models=(model,), evaluation=evaluation, home=run.settings.home, threads=threads, reader=reader
         )
         job.write(path)
         work(ray, "ray_jobs.evaluate", path, f"{run.key}-{role}-{digest[:12]}{more}", step, threads=threads)
@@ -233,6 +229,7 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
             digest=trained.digest,
             scores=comparison.candidate.points(),
             baseline=comparison.baseline.points(),
+            limited=comparison.candidate.limited_metrics(),
         )
     report("registry", 1.0, f"{version.name} version {version.version}")
     return version
@@ -242,7 +239,7 @@ def register(run: Run, data: PreparedData, trained: Trained, mlflow_run: str, co
 def judge(run: Run, comparison: Comparison, data: PreparedData, ray: Cluster) -> GateReport:
     """Hold the candidate against its base and the champion."""
     store = ScoreStore(run.settings.scores)
-    measured = figures.measure(run, data, comparison.candidate.model, ray)
+    measured = figures.measure(run, data, comparison.candidate.model, ray, scores=comparison.candidate)
     verdict = gates.judge(
         comparison.candidate,
         comparison.baseline,
@@ -288,6 +285,7 @@ def _publish(run: Run, version: Version, comparison: Comparison, verdict: GateRe
         version.lineage,
         scores=comparison.candidate.points(),
         baseline=comparison.baseline.points(),
+        limited=comparison.candidate.limited_metrics(),
         report=verdict,
         digest=version.digest,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gem_core.sources.texts import READERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from gem_core.judging.gates import GateReport
     from gem_core.records.lineage import Lineage
@@ -22,6 +22,7 @@ def model_card(
     *,
     scores: Mapping[str, float],
     baseline: Mapping[str, float],
+    limited: Collection[str] = (),
     report: GateReport | None = None,
     digest: str = "",
 ) -> str:
@@ -32,6 +33,7 @@ def model_card(
         lineage: Where it comes from; its recipe is summarised.
         scores: Metric -> points of the model.
         baseline: Metric -> points of its base.
+        limited: Metrics that were measured on a part of their items, and are marked.
         report: The gate report, once it has been judged.
         digest: The model's content digest.
 
@@ -48,7 +50,7 @@ def model_card(
         'vectors = model.encode(["A text.", "Another text."])  # float32, unit length\n'
         'print(model.generate("The city of"))\n```',
         "## Scores",
-        _score_table(scores, baseline),
+        _score_table(scores, baseline, limited),
         "## Quality gates",
         _gates(report),
         "## How it was made",
@@ -94,17 +96,19 @@ def _licences(lineage: Lineage) -> str:
     return f"{table}\n\nAs their cards state it; this model carries these licences over, and adds none."
 
 
-def _score_table(scores: Mapping[str, float], baseline: Mapping[str, float]) -> str:
+def _score_table(scores: Mapping[str, float], baseline: Mapping[str, float], limited: Collection[str]) -> str:
     if not scores:
         return "Not measured."
 
     def row(metric: str) -> tuple[str, ...]:
         value, before = scores[metric], baseline.get(metric)
+        label = f"{metric} (limited)" if metric in limited else metric
         if before is None:
-            return metric, "not measured", f"{value:.2f}", ""
-        return metric, f"{before:.2f}", f"{value:.2f}", f"{value - before:+.2f}"
+            return label, "not measured", f"{value:.2f}", ""
+        return label, f"{before:.2f}", f"{value:.2f}", f"{value - before:+.2f}"
 
     note = "In points from 0 to 100. The base's embedding is the better of mean pooling and last token."
+    note += " Limited: measured on a part of the items." if limited else ""
     return f"{_table(('metric', 'base', 'this model', 'change'), map(row, sorted(scores)))}\n\n{note}"
 
 

@@ -51,8 +51,8 @@ class ServedModel:
         texts = list(model_input.iloc[:, 0]) if len(model_input) else []
         if asked["task"] not in TASKS:
             raise MlflowException.invalid_parameter_value(f"no task {asked['task']!r}; give one of {', '.join(TASKS)}")
-        if wrong := next((text for text in texts if not isinstance(text, str)), None):
-            raise MlflowException.invalid_parameter_value(f"{wrong!r} is not a text; give one text an input")
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise MlflowException.invalid_parameter_value(f"{wrong[0]!r} is not a text; give one text an input")
         try:
             if asked["task"] == "embed":
                 return self.model.encode(texts, max_length=asked["max_length"])

@@ -180,6 +180,8 @@ def _tasks(version: "Version", by_label: "dict[str, Version]", champion: "Versio
             icon=":material/hourglass_top:",
         )
         return beside
+    if version.limited:
+        st.caption(f"Measured on a part of their items only: {', '.join(map(escaped, version.limited))}.")
     for kind in tables.KINDS:
         table = tables.score_table(scores, kind)
         if len(table):

@@ -139,6 +139,8 @@ def _averages(challenger: "Version", champion: "Version | None") -> None:
 def _differences(challenger: "Version", champion: "Version | None") -> None:
     """Task by task against the champion; against its own base where nobody reigns."""
     second = tables.label(challenger)
+    if challenger.limited:
+        st.caption(f"Measured on a part of their items only: {', '.join(map(escaped, challenger.limited))}.")
     if champion is None:
         first, said, reference, rows = "the base", "its base (there is no champion)", challenger.baseline, ()
     else:

@@ -41,13 +41,7 @@ def demo() -> None:
     GEM on two Ray workers under a Prefect flow, scores both, judges, registers and promotes. Each further demo trains a
     new candidate (another seed) against the reigning champion.
     """
-    from gem_core.records.registry import Registry
-
-    registry = Registry(Settings())
-    known = [
-        version for model in registry.models() if model.name == "sandbox" for version in registry.versions("sandbox")
-    ]
-    outcome = _run(recipes.load("sandbox", [f"seed={1 + len(known)}"]))
+    outcome = _run(recipes.load("sandbox", [f"seed={_next_seed()}"]))
     _show(outcome)
     console = out()
     console.print("\nLook at it", style="bold")
@@ -119,6 +113,20 @@ def _work_on(ray_address: str | None) -> None:
     if not ray_address.startswith(("http://", "https://")):
         raise GemError(f"--ray-address {ray_address} is no job server: write it as http://head:8265")
     os.environ["GEM_RAY_ADDRESS"] = ray_address
+
+
+def _next_seed() -> int:
+    """The first seed that no demo has trained yet; a registry that is down is waited for."""
+    from flows.promotion import patient
+    from gem_core.records.registry import Registry
+
+    @patient
+    def known() -> int:
+        registry = Registry(Settings())
+        return sum(len(registry.versions(model.name)) for model in registry.models() if model.name == "sandbox")
+
+    with shown_on(err()):
+        return 1 + known()
 
 
 def _run(recipe: Recipe) -> "Outcome":

@@ -36,9 +36,9 @@ class Clusterings:
         """The V-measure of each clustering, ``[levels, repetitions]``."""
         return np.array([[float(part(np.ones((1, items)))[0]) for part in level] for level in self.levels])
 
-    def against(self, other: Clusterings, items: int) -> Reclustered:
-        """How the difference to another model's varies from clustering to clustering."""
-        return Reclustered(self.each(items) - other.each(items), self.sets)
+    def against(self, other: Clusterings | None, items: int) -> Reclustered:
+        """How it, or the difference to another model's, varies from clustering to clustering."""
+        return Reclustered(self.each(items) - (0.0 if other is None else other.each(items)), self.sets)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from gem_core.evaluation.scores import TaskScore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gem_core.evaluation.plan import PlannedTask
 
@@ -60,6 +61,7 @@ def scores_and_rows(
             "items": results["n-samples"][task]["effective"],
             "limited": results["n-samples"][task]["effective"] < results["n-samples"][task]["original"],
             "settings": planned.digest,
+            "questions": _digest({f"{one['doc_id']}-{one['doc_hash']}" for one in results["samples"][task]}),
             "subtask_of": planned.task if is_group else None,
         }
         for (name, filtered), value in measured.items():
@@ -108,6 +110,10 @@ def _rows(task: str, samples: list[dict[str, Any]], metric: str, filtered: str) 
         }
 
 
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
 def _standard_error(values: list[float]) -> float | None:
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
 
@@ -130,5 +136,6 @@ def _macro_average(leaves: list[TaskScore], planned: PlannedTask) -> tuple[TaskS
             items=sum(leaf.items for leaf in counted),
             limited=any(leaf.limited for leaf in counted),
             settings=planned.digest,
+            questions=_digest({f"{leaf.task} {leaf.questions}" for leaf in counted}),
         ),
     )

@@ -94,6 +94,8 @@ def unequal(candidate: Scores, reference: Scores, metric: str) -> str | None:
             return f"settings differ: {task} was measured with other settings or versions; measure both again"
         if our.items != their.items:
             return f"settings differ: {task} has {our.items} items here and {their.items} there"
+        if None not in (our.questions, their.questions) and our.questions != their.questions:
+            return f"settings differ: {task} asked other questions then, its data has changed; measure both again"
     return None
 
 
@@ -193,7 +195,7 @@ def _means(
         if our.keys() != their.keys():
             raise Unpaired(f"the items of {leaf.task} are not the same")
         differences = np.array([our[item] - their[item] for item in our])
-        yield PairedItems(weight=weight / len(leaves), differences=differences)
+        yield PairedItems(weight=weight / len(leaves), differences=differences, alone=not others)
 
 
 def _whole(score: TaskScore, items: Mapping[str, float] | None) -> Mapping[str, float]:
@@ -218,26 +220,26 @@ def _statistic(
     from gem_core.evaluation.statistics import pearson, spearman
 
     our, their = ((predictions(score) if predictions and score else None) for score in (ours, theirs))
-    if not our or not their:
+    if not our or (theirs is not None and not their):
         raise Unpaired(f"there are no per-item records of {ours.task} from which its score could be had again")
-    if our.keys() != their.keys() or any(our[item][1] != their[item][1] for item in our):
+    if their and (our.keys() != their.keys() or any(our[item][1] != their[item][1] for item in our)):
         raise Unpaired(f"the items of {ours.task} are not the same")
     statistic = {"cosine_spearman": spearman, "cosine_pearson": pearson}.get(ours.metric)
     if statistic is None:
-        return _counted(ours, theirs, our, {item: their[item] for item in our}, weight)
-    one, two, gold = (
-        np.array(column) for column in zip(*((our[item][0], their[item][0], our[item][1]) for item in our), strict=True)
-    )
+        return _counted(ours, theirs, our, {item: their[item] for item in our} if their else None, weight)
+    one, gold = (np.array(column) for column in zip(*our.values(), strict=True))
+    two = np.array([their[item][0] for item in our]) if their else None
     for score, predicted in ((ours, one), (theirs, two)):
-        _adds_up(score, float(statistic(predicted[None], gold[None])[0]))
-    return PairedItems(weight=weight, statistic=statistic, ours=one, theirs=two, gold=gold)
+        if predicted is not None:
+            _adds_up(score, float(statistic(predicted[None], gold[None])[0]))
+    return PairedItems(weight=weight, statistic=statistic, ours=one, theirs=two, gold=gold, alone=two is None)
 
 
 def _counted(
     ours: TaskScore,
     theirs: TaskScore | None,
     our: Mapping[str, tuple[Any, Any]],
-    their: Mapping[str, tuple[Any, Any]],
+    their: Mapping[str, tuple[Any, Any]] | None,
     weight: float,
 ) -> PairedItems:
     """Average precisions and V-measures, which follow from how often each item is drawn."""
@@ -246,17 +248,23 @@ def _counted(
     from gem_core.evaluation.counted_statistics import Clusterings, of_records
     from gem_core.evaluation.significance import PairedItems
 
-    one, two = (of_records(ours.metric, records) for records in (our, their))
-    if one is None or two is None or one[0] != two[0]:
+    one, two = (of_records(ours.metric, records) if records else None for records in (our, their))
+    if one is None or (their is not None and (two is None or one[0] != two[0])):
         raise Unpaired(f"there are no per-item records of {ours.task} from which its score could be had again")
-    items = one[0]
-    for score, value in ((ours, one[1]), (theirs, two[1])):
-        _adds_up(score, float(value(np.ones((1, items)))[0]))
+    items, value = one
+    other = two[1] if two else None
+    for score, measure in ((ours, value), (theirs, other)):
+        if measure is not None:
+            _adds_up(score, float(measure(np.ones((1, items)))[0]))
     clustered = None
-    if isinstance(one[1], Clusterings) and isinstance(two[1], Clusterings):
-        clustered = one[1].against(two[1], items)
+    if isinstance(value, Clusterings):
+        clustered = value.against(other if isinstance(other, Clusterings) else None, items)
     return PairedItems(
-        weight=weight, items=items, counted=lambda counts: one[1](counts) - two[1](counts), clustered=clustered
+        weight=weight,
+        items=items,
+        counted=lambda counts: value(counts) - (0.0 if other is None else other(counts)),
+        clustered=clustered,
+        alone=other is None,
     )
 
 

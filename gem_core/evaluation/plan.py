@@ -4,8 +4,8 @@ Light on purpose: a flow asks here, in milliseconds and without torch, mteb or l
 measured. The settings digest of a task covers everything that can move its score but two things. The *read-out* is left
 out because a base (mean or last-token pooling) and its candidate (special tokens) differ in it by design and are
 compared all the same. The *machine* is left out because a flow cannot know it beforehand; float32 on CPU and GPU agrees
-to about 1e-4 points. A data set's revision needs no mention: mteb's and lm-eval's versions pin it, and a sandbox
-world's digest pins its own.
+to about 1e-4 points. A data set's revision needs no mention: mteb's version pins it, and a sandbox world's digest pins
+its own. lm-eval pins few: its scores carry a digest of what was asked, and are not compared where that differs.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 METHOD = 4
 """Raised whenever this package measures differently under the same settings, so that old scores are not reused."""
+
+MODEL_LIBRARIES = ("peft", "tokenizers", "torch", "transformers")
+"""What a model's tokens, states and likelihoods are computed by."""
+EMBEDDING_LIBRARIES = ("mteb", "scikit-learn", "scipy", *MODEL_LIBRARIES)
+"""mteb fits scikit-learn's classifiers and clusterings, and takes correlations from scipy."""
 
 READ_OUTS = (("special",), ("mean", "last"))
 """The read-outs of a model with special tokens, and of a plain base."""
@@ -81,7 +86,7 @@ def plan(evaluation: Evaluation, home: Path | None = None, reader: str | None = 
     of_embedding = {
         "batch_size": embedding.batch_size,
         "max_length": embedding.max_length,
-        "versions": _versions("mteb", "torch", "transformers"),
+        "versions": _versions(*EMBEDDING_LIBRARIES),
     }
 
     def instructed(task: str) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def plan(evaluation: Evaluation, home: Path | None = None, reader: str | None = 
         return of_embedding | {"instruction": None if embedding.template == "{text}" else own}
 
     by_language = {"languages": sorted(embedding.languages)}
-    of_language = {"batch_size": language.batch_size, "versions": _versions("lm-eval", "torch", "transformers")}
+    of_language = {"batch_size": language.batch_size, "versions": _versions("lm-eval", *MODEL_LIBRARIES)}
 
     def planned(kind: Kind, task: str, settings: dict[str, Any], benchmark: str | None = None) -> PlannedTask:
         world = _world(evaluation.sandbox) if is_sandbox(task) and evaluation.sandbox is not None else None
@@ -124,7 +129,7 @@ def _written(evaluation: Evaluation) -> Iterator[tuple[str, dict[str, Any]]]:
     of_sandbox = generation.prompts == SANDBOX and evaluation.sandbox is not None
     settings = generation.model_dump(exclude={"decoding", "revision", "temperature"}) | {
         "state": _world(evaluation.sandbox or 0) if of_sandbox else state_of(generation),
-        "versions": _versions("torch", "transformers"),
+        "versions": _versions(*MODEL_LIBRARIES),
     }
     for decoding in dict.fromkeys(generation.decoding):
         yield decoding, settings | ({"temperature": generation.temperature} if decoding == "sampled" else {})

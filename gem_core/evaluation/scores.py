@@ -36,6 +36,8 @@ class TaskScore(BaseModel):
     """True for a quick look at a part of the task."""
     settings: str
     """The settings digest (:mod:`gem_core.evaluation.plan`): only scores of equal digests are comparable."""
+    questions: str | None = None
+    """Digest of what was asked, where the harness tells: a hub may change the data under its name."""
     subtask_of: str | None = None
     """The group that this task was measured as a part of (an MMLU subject's is ``mmlu``)."""
     records: str | None = None
@@ -93,6 +95,10 @@ class Scores(BaseModel):
     def limited(self, metric: str) -> bool:
         """Whether `metric` speaks of a part of its items only: a quick look."""
         return any(score.limited for score in self.measured(metric))
+
+    def limited_metrics(self) -> tuple[str, ...]:
+        """The metrics that are a quick look."""
+        return tuple(metric for metric in self.metrics() if self.limited(metric))
 
     def parts(self, metric: str) -> tuple[TaskScore, ...]:
         """The scores that a single embedding task or benchmark is the average of: its subsets, or its tasks."""

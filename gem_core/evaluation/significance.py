@@ -16,6 +16,7 @@ from scipy.stats import binom, norm, t
 from gem_core.evaluation.statistics import (
     Floats,
     Statistic,
+    beyond_chance,
     expanded_bound,
     expanded_p_value,
     hierarchical_bootstrap,
@@ -89,6 +90,8 @@ class PairedItems:
     """With `counted`: how many there are."""
     clustered: Reclustered | None = None
     """With `counted`: where the score is of clusters, which other texts would have made otherwise."""
+    alone: bool = False
+    """One model's own against a number: contributions are in the place of differences, and `theirs` is None."""
 
     def __len__(self) -> int:
         if self.counted is not None:
@@ -103,7 +106,7 @@ class PairedItems:
         if self.counted is not None:
             drawn = resampled_counts(self.counted, self.items, resamples=RESAMPLES, rng=rng)
             return drawn if self.clustered is None else self.clustered.widened(drawn, rng)
-        if self.statistic is None or self.ours is None or self.theirs is None or self.gold is None:
+        if self.statistic is None or self.ours is None or self.gold is None or (self.theirs is None) != self.alone:
             raise ValueError("paired items need differences, or a statistic with both predictions and the gold")
         return resampled_statistic(self.statistic, self.ours, self.theirs, self.gold, resamples=RESAMPLES, rng=rng)
 
@@ -111,8 +114,8 @@ class PairedItems:
 def weigh(items: Sequence[PairedItems], difference: float, margin: float, level: float) -> Evidence | None:
     """Test a difference against a margin, by the sharpest method that its items allow.
 
-    Right or wrong answers to one task against no margin: McNemar's test. Means otherwise: the closed form. Statistics
-    that are no means: the paired bootstrap.
+    Right or wrong answers to one task: McNemar's test against no margin, the binomial test of one model alone. Means
+    otherwise: the closed form. Statistics that are no means: the paired bootstrap.
 
     Args:
         items: Every task behind the difference.
@@ -133,11 +136,15 @@ def weigh(items: Sequence[PairedItems], difference: float, margin: float, level:
     means = [task.differences for task in items if task.differences is not None]
     if len(means) < len(items):
         return _bootstrapped(items, difference, margin, level)
-    evidence = paired_means(means, [task.weight for task in items], margin, level)
-    if len(means) == 1 and margin == 0.0 and _right_or_wrong(means):
-        better, worse = mcnemar(int(np.sum(means[0] > 0)), int(np.sum(means[0] < 0)))
-        return replace(evidence, better=better, worse=worse, method="McNemar's exact test, mid-p")
-    return evidence
+    alone = all(task.alone for task in items)
+    evidence = paired_means(means, [task.weight for task in items], margin, level, alone=alone)
+    if len(means) > 1 or not _right_or_wrong(means) or (margin != 0.0 and not alone):
+        return evidence
+    won, lost = int(np.sum(means[0] > 0)), int(np.sum(means[0] < 0))
+    chance = float(np.clip(margin / WHOLE, 0.0, 1.0))
+    better, worse = _mid_p(won, len(means[0]), chance) if alone else mcnemar(won, lost)
+    method = "exact binomial test, mid-p" if alone else "McNemar's exact test, mid-p"
+    return replace(evidence, better=better, worse=worse, method=method)
 
 
 def mcnemar(won: int, lost: int) -> tuple[float, float]:
@@ -153,23 +160,29 @@ def mcnemar(won: int, lost: int) -> tuple[float, float]:
     >>> mcnemar(0, 0)
     (0.5, 0.5)
     """
-    trials = won + lost
-    half = 0.5 * float(binom.pmf(won, trials, 0.5))
-    return float(binom.sf(won, trials, 0.5)) + half, float(binom.cdf(won, trials, 0.5)) - half
+    return _mid_p(won, won + lost, 0.5)
 
 
-def paired_means(differences: Sequence[Floats], weights: Sequence[float], margin: float, level: float) -> Evidence:
+def _mid_p(won: int, trials: int, chance: float) -> tuple[float, float]:
+    half = 0.5 * float(binom.pmf(won, trials, chance))
+    return float(binom.sf(won, trials, chance)) + half, float(binom.cdf(won, trials, chance)) - half
+
+
+def paired_means(
+    differences: Sequence[Floats], weights: Sequence[float], margin: float, level: float, *, alone: bool = False
+) -> Evidence:
     """Test a weighted mean of subject means: Student's paired test, stratified by subject (Welch's degrees of freedom).
 
-    Where all answers are right or wrong, two more questions are counted, one won and one lost (Bonett & Price 2012,
-    "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data"): without them,
-    two models that agree on five questions would be shown to be equal. The same where nothing varies at all.
+    Right or wrong answers count two more questions, one won and one lost (Bonett & Price 2012, "Adjusted Wald
+    confidence interval for a difference of binomial proportions based on paired data"): without them, two models that
+    agree on five questions would be shown to be equal. The same where nothing varies at all.
 
     Args:
         differences: One array a subject, ``[questions]``, at least two each.
         weights: One a subject, adding up to one.
         margin: What the difference is held against.
         level: One-sided.
+        alone: These are one model's answers: the two more are one right and one wrong (Agresti & Coull 1998).
     """
     sizes = np.array([len(subject) for subject in differences], dtype=np.float64)
     shares = np.asarray(weights, dtype=np.float64)
@@ -179,8 +192,8 @@ def paired_means(differences: Sequence[Floats], weights: Sequence[float], margin
     if _right_or_wrong(differences) or variance == 0.0:
         questions = 1.0 / float((shares**2 / sizes).sum())  # as many equally weighted ones tell as much
         square = (questions - 1.0) * variance + difference**2  # their mean square
-        centre = difference * questions / (questions + 2.0)
-        square = (questions * square + 2.0 * WHOLE**2) / (questions + 2.0)
+        centre = (difference * questions + alone * WHOLE) / (questions + 2.0)
+        square = (questions * square + (2 - alone) * WHOLE**2) / (questions + 2.0)
         variance = (square - centre**2) / (questions + 2.0)
         degrees = max(questions - 1.0, 1.0)
     else:
@@ -220,7 +233,10 @@ def weigh_over_tasks(
     rng = np.random.default_rng(seed)
     own = [_resampled_whole(task, rng) for task in items]
     drawn = hierarchical_bootstrap(points, own, resamples=RESAMPLES, rng=rng)
-    return _from_distribution(drawn, float(np.mean(points)), margin, level, len(points), "hierarchical bootstrap")
+    # Where tasks lie no further apart than their items explain, the spread is known from the items, not from the tasks.
+    sample = max(len(points), 0 if beyond_chance(points, own) else sum(len(part) for task in items for part in task))
+    evidence = _from_distribution(drawn, float(np.mean(points)), margin, level, sample, "hierarchical bootstrap")
+    return replace(evidence, items=len(points))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -76,14 +76,14 @@ def resampled_means(differences: Floats, *, resamples: int, rng: np.random.Gener
 
 
 def resampled_statistic(
-    statistic: Statistic, ours: Floats, theirs: Floats, gold: Floats, *, resamples: int, rng: np.random.Generator
+    statistic: Statistic, ours: Floats, theirs: Floats | None, gold: Floats, *, resamples: int, rng: np.random.Generator
 ) -> Floats:
     """Differences of a statistic that is no mean over items (a correlation), both models on the same resampled items.
 
     Args:
         statistic: For example :func:`spearman`.
         ours: The candidate's predictions, ``[items]``.
-        theirs: The reference's, for the same items in the same order.
+        theirs: The reference's, for the same items in the same order; None for the statistic of the candidate alone.
         gold: What they are to agree with, ``[items]``.
         resamples: How many resamples.
         rng: Draws the items.
@@ -95,7 +95,8 @@ def resampled_statistic(
     parts = []
     for count in _batches(resamples):
         rows = rng.integers(0, len(gold), (count, len(gold)))
-        parts.append(statistic(ours[rows], gold[rows]) - statistic(theirs[rows], gold[rows]))
+        own = statistic(ours[rows], gold[rows])
+        parts.append(own if theirs is None else own - statistic(theirs[rows], gold[rows]))
     drawn = np.concatenate(parts)
     return drawn[np.isfinite(drawn)]
 
@@ -149,7 +150,10 @@ def hierarchical_bootstrap(
 ) -> Floats:
     """Resampled averages over tasks: tasks are drawn first, then items within each drawn task.
 
-    So the spread is that of other tasks like these, and not only of other items of these tasks.
+    So the spread is that of other tasks like these, and not only of other items of these tasks. What tasks differ by
+    holds the chance of their items already: drawing items within drawn tasks as they are would count it twice, and show
+    next to nothing of what is there (Davison & Hinkley 1997, "Bootstrap methods and their application", section 3.8).
+    So tasks are drawn as far apart as they lie beyond that chance.
 
     Args:
         points: The difference on each task.
@@ -161,13 +165,22 @@ def hierarchical_bootstrap(
     Returns:
         Averages, ``[resamples]``.
     """
+    centres = np.asarray(points, dtype=np.float64)
+    centres = centres.mean() + np.sqrt(beyond_chance(points, drawn)) * (centres - centres.mean())
     distributions = [
-        np.full(resamples, point) if own is None else rng.choice(own, resamples)
-        for point, own in zip(points, drawn, strict=True)
+        np.full(resamples, centre) if own is None else centre + rng.choice(own, resamples) - own.mean()
+        for centre, own in zip(centres, drawn, strict=True)
     ]
     tasks = rng.integers(0, len(points), (resamples, len(points)))
     columns = rng.integers(0, resamples, (resamples, len(points)))
     return np.asarray(np.stack(distributions)[tasks, columns].mean(axis=1), dtype=np.float64)
+
+
+def beyond_chance(points: Sequence[float], drawn: Sequence[Floats | None]) -> float:
+    """The share of the variance between tasks that the chance of their items does not explain; arguments as above."""
+    between = float(np.var(points, ddof=1))
+    by_chance = float(np.mean([0.0 if own is None else own.var() for own in drawn]))
+    return max(0.0, 1.0 - by_chance / between) if between > 0.0 else 0.0
 
 
 def expanded_bound(drawn: Floats, level: float, sample: int) -> tuple[float, float]:

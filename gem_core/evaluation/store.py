@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gem_core.errors import GemError
 from gem_core.evaluation.plan import PlannedTask
 from gem_core.evaluation.scores import TaskScore
+from gem_core.identity import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +49,8 @@ class Entry(BaseModel):
     settings: dict[str, Any]
     scores: tuple[TaskScore, ...]
     seconds: float
+    records_digest: str | None = None
+    """SHA-256 of the file of its records; None without records, and where an earlier release wrote it."""
 
 
 class ScoreStore:
@@ -67,9 +70,8 @@ class ScoreStore:
             log.warning("Score entry %s cannot be read and is measured again: %s", path, str(error).splitlines()[0])
             return None
         belongs = (entry.model, entry.read_out, entry.settings) == (model, read_out, planned.settings)
-        records = [self.root / score.records for score in entry.scores if score.records]
-        if not belongs or not all(file.is_file() for file in records):
-            why = "its records are gone" if belongs else "it belongs to another measurement"
+        why = self._damage(entry) if belongs else "it belongs to another measurement"
+        if why is not None:
             log.warning("Score entry %s is measured again: %s", path, why)
             return None
         return entry
@@ -81,7 +83,7 @@ class ScoreStore:
             GemError: When the folder cannot be written.
         """
         path = self._path(model, planned, read_out)
-        scores, records = measured.scores, measured.records
+        scores, records, digest = measured.scores, measured.records, None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if records is not None:
@@ -89,10 +91,18 @@ class ScoreStore:
 
                 file = path.with_name(f"{path.stem}.parquet")
                 _write(file, lambda stream: parquet.write_table(records, stream, compression="zstd"))
+                digest = file_digest(file)
                 name = file.relative_to(self.root).as_posix()
                 scores = tuple(score.model_copy(update={"records": name}) for score in scores)
             seconds = round(measured.seconds, 3)
-            entry = Entry(model=model, read_out=read_out, settings=planned.settings, scores=scores, seconds=seconds)
+            entry = Entry(
+                model=model,
+                read_out=read_out,
+                settings=planned.settings,
+                scores=scores,
+                seconds=seconds,
+                records_digest=digest,
+            )
             content = entry.model_dump_json(indent=1).encode()
             _write(path, lambda stream: stream.write(content))
         except OSError as error:
@@ -158,6 +168,17 @@ class ScoreStore:
         except (OSError, pyarrow.ArrowException) as error:
             log.warning("Records %s cannot be read and are left out: %s", self.root / path, str(error).splitlines()[0])
             return None
+
+    def _damage(self, entry: Entry) -> str | None:
+        """What is wrong with the records of an entry; None when they are there, and those that were written."""
+        for file in {self.root / score.records for score in entry.scores if score.records}:
+            try:
+                if entry.records_digest not in (None, file_digest(file)):
+                    return "its records were changed or damaged"
+            except OSError as error:
+                gone = isinstance(error, FileNotFoundError)
+                return "its records are gone" if gone else f"its records cannot be read ({error.strerror or error})"
+        return None
 
     def _path(self, model: str, planned: PlannedTask, read_out: str) -> Path:
         name = ".".join(filter(None, (planned.kind, quote(planned.task, safe=""), read_out, planned.digest[:16])))

@@ -19,7 +19,7 @@ def reason_of(result: GateResult, why: str | None = None) -> str:
 
 
 def _numbers(result: GateResult, why: str | None) -> str:
-    said = f"{result.metric} is {result.candidate:.2f}"
+    said = f"{result.metric}{' (limited)' if result.more else ''} is {result.candidate:.2f}"
     if result.reference is not None:
         said += f" against {result.reference:.2f} ({result.difference:+.2f} points)"
     if result.interval is not None:

@@ -101,7 +101,8 @@ def _judge_scores(
     """
     if not gate.each:
         return [_judge(candidate, reference, gate, records, predictions)[0]]
-    metrics = pairing.metrics_of(candidate, gate.metric)
+    known = pairing.metrics_of(reference, gate.metric) if reference else ()
+    metrics = tuple(dict.fromkeys((*pairing.metrics_of(candidate, gate.metric), *known)))
     if not metrics:
         return [_judge(candidate, reference, gate, records, predictions)[0]]
     single = [gate.model_copy(update={"metric": one, "each": False}) for one in metrics]

@@ -1,6 +1,6 @@
-"""The gate report behind a move: kept whole with its version, under its digest.
+"""Gate reports: kept whole with their version, each under its digest.
 
-The log carries the digest, and so vouches for it.
+The log carries the digest, and so vouches for it; the version's own tag ``gem.report`` names the last one by it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ def read(client: MlflowClient, name: str, move: Move) -> dict[str, Any] | None:
     """The whole of it; None where there was none, or it is gone, and nothing in it where it is no report any more."""
     if move.report is None or move.version is None or "digest" not in move.report:
         return move.report
-    tags, digest = client.get_model_version(name, move.version).tags, str(move.report["digest"])
+    return whole(client.get_model_version(name, move.version).tags, str(move.report["digest"]))
+
+
+def whole(tags: Mapping[str, str], digest: str) -> dict[str, Any] | None:
+    """The report of this digest among a version's tags; as :func:`read`."""
     parts: list[str] = []
     while (part := tags.get(_tag(digest, len(parts)))) is not None:
         parts.append(part)

@@ -29,11 +29,12 @@ from gem_core.records.promotion_log import (
     broken_link,
     content_hash,
     last_of,
+    moves_done,
     read_log,
     reigns,
     shortened,
 )
-from gem_core.records.standing import DONE_TAG, Standing, spoken
+from gem_core.records.standing import Standing, spoken
 from gem_core.records.versions import ALIAS, CHALLENGER, CHAMPION, SHADOW, Version
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Championship:
         """
         model = self._registry.model(self._name)
         moves = read_log(model.tags)
-        broken = broken_link(moves)
+        done = moves_done(model.tags)
+        broken = broken_link(moves, done)
         faults = [f"the log is damaged: {broken}"] if broken else []
         for move in moves:
             report = self.report(move)
@@ -83,7 +85,7 @@ class Championship:
         aliases = {alias: str(version) for alias, version in model.aliases.items()}
         last, latest = last_of(moves, CHAMPION_ACTIONS), last_of(moves, ALIAS_ACTIONS)
         logged = last.to_version if last else None
-        if latest is not None and latest.number > int(model.tags.get(DONE_TAG, "0")):
+        if latest is not None and latest.number > done:
             faults.append(f"move {latest.number} ({latest.action}) was interrupted; the next command finishes it")
         elif aliases.get(CHAMPION) != logged:
             faults.append(f"the champion is {aliases.get(CHAMPION) or 'nobody'}, and the log says {logged or 'nobody'}")

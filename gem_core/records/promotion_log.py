@@ -13,6 +13,8 @@ from gem_core.errors import GemError
 
 MOVE_TAG = "gem.move."
 """A move is the registered model's tag ``gem.move.000001``."""
+DONE_TAG = "gem.moves_done"
+"""The registered model's tag: the number of the last move whose aliases were set."""
 REASON_CHARACTERS = 2000
 """A longer reason is cut: PostgreSQL holds 5,000 characters of such a tag, and a move has to fit."""
 
@@ -101,8 +103,28 @@ def read_log(tags: Mapping[str, str]) -> list[Move]:
     return moves
 
 
-def broken_link(moves: Sequence[Move]) -> str | None:
-    """What is wrong with a log, in a sentence; None when every entry is whole and follows the one before."""
+def moves_done(tags: Mapping[str, str]) -> int:
+    """The number of the last move that was carried out whole; 0 before the first.
+
+    Raises:
+        GemError: Somebody wrote something else there.
+    """
+    done = tags.get(DONE_TAG, "0")
+    if not done.isdecimal():
+        raise GemError(
+            f"the log is damaged: {DONE_TAG} is {done!r} and no number; nothing is moved until a person has looked at "
+            "the tags of the registered model"
+        )
+    return int(done)
+
+
+def broken_link(moves: Sequence[Move], done: int = 0) -> str | None:
+    """What is wrong with a log, in a sentence; None when every entry is whole and follows the one before.
+
+    Args:
+        moves: The log.
+        done: :func:`moves_done`: a log that ends before it has lost its end, which no hash tells.
+    """
     before = ""
     for number, move in enumerate(moves, start=1):
         if move.number != number:
@@ -112,7 +134,7 @@ def broken_link(moves: Sequence[Move]) -> str | None:
         if move.previous != before:
             return f"move {number} does not follow move {number - 1}"
         before = move.hash
-    return None
+    return f"move {len(moves) + 1} is missing" if len(moves) < done else None
 
 
 def last_of(moves: Sequence[Move], actions: Sequence[str], version: str | None = None) -> Move | None:

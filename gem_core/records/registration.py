@@ -13,7 +13,7 @@ from gem_core.records.promotion import Championship
 from gem_core.records.promotion_log import Grounds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from gem_core.records.lineage import Lineage
@@ -32,6 +32,7 @@ def register(
     digest: str | None = None,
     scores: Mapping[str, float] | None = None,
     baseline: Mapping[str, float] | None = None,
+    limited: Collection[str] = (),
 ) -> Version:
     """Make a model folder a version of a registered model; the same content is the same version.
 
@@ -45,6 +46,7 @@ def register(
         digest: What was trained and measured: a folder that has become another since is refused.
         scores: Metric -> points of the model.
         baseline: Metric -> points of its base.
+        limited: Metrics that were measured on a part of their items.
 
     Returns:
         The version, new or found.
@@ -64,7 +66,7 @@ def register(
     if found is None:
         with explained(registry.uri):
             source = model_files.store(registry.client, run_id, folder, digest, registry.versions(name))
-        tags = versions.tags_of(digest, lineage, scores, baseline)
+        tags = versions.tags_of(digest, lineage, scores, baseline, limited)
         with explained(registry.uri), championship.locked():
             found = registry.by_digest(name, digest)  # another process may have been faster
             if found is None:
@@ -73,6 +75,6 @@ def register(
         if found is None:
             raise GemError(f"MLflow did not keep the new version of {name}: look at its server's log")
     elif scores is not None:
-        registry.record_scores(name, found.version, scores, baseline or {})
+        registry.record_scores(name, found.version, scores, baseline or {}, limited)
     championship.register(found.version, Grounds(who, f"digest {digest[:12]}"))
     return registry.get(name, found.version)

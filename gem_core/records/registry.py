@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gem_core.errors import GemError
 from gem_core.near_matches import did_you_mean
-from gem_core.records import model_files, versions
+from gem_core.records import filed_reports, model_files, versions
 from gem_core.records.mlflow_connection import all_pages, connect, explained
 from gem_core.records.versions import (
     CHAMPION,
@@ -24,7 +24,7 @@ from gem_core.records.versions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from mlflow import MlflowClient
@@ -126,14 +126,22 @@ class Registry:
             return model_files.fetch(self.get(name, version), self.settings, self.uri)
 
     def record_scores(
-        self, name: str, version: str, scores: Mapping[str, float], baseline: Mapping[str, float]
+        self,
+        name: str,
+        version: str,
+        scores: Mapping[str, float],
+        baseline: Mapping[str, float],
+        limited: Collection[str] = (),
     ) -> None:
-        """Keep what was measured of a version and of its base: metric -> points."""
-        self._tag(name, version, {versions.SCORES: tag_text(scores), versions.BASELINE: tag_text(baseline)})
+        """Keep what was measured of a version and of its base, metric -> points, and which metrics are a quick look."""
+        self._tag(name, version, versions.scores_tags(scores, baseline, limited))
 
     def record_report(self, name: str, version: str, report: Mapping[str, Any]) -> None:
         """Keep the gate report of a version, with its ``verdict``."""
-        self._tag(name, version, {versions.REPORT: tag_text(report), versions.VERDICT: str(report["verdict"])})
+        found = self.get(name, version)
+        with explained(self.uri):
+            filed = filed_reports.file(self.client, found, report)
+        self._tag(name, version, {versions.REPORT: tag_text(filed), versions.VERDICT: str(report["verdict"])})
 
     def describe(self, name: str, version: str, card: str) -> None:
         """Show a model card as the version's description, and keep it as ``README.md`` beside the weights."""

@@ -14,6 +14,7 @@ from gem_core.errors import GemError
 from gem_core.records.promotion_log import (
     ALIAS_ACTIONS,
     CHAMPION_ACTIONS,
+    DONE_TAG,
     JUDGED,
     MOVE_TAG,
     Action,
@@ -21,6 +22,7 @@ from gem_core.records.promotion_log import (
     Move,
     broken_link,
     last_of,
+    moves_done,
     read_log,
     shortened,
 )
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DONE_TAG = "gem.moves_done"
-"""A registered model's tag: the number of the last move whose aliases were set."""
-
 
 class Standing:
     """Good for as long as the lock of its model is held (:meth:`gem_core.records.promotion.Championship.locked`)."""
@@ -45,7 +44,7 @@ class Standing:
         self.aliases = {alias: str(version) for alias, version in model.aliases.items()}
         self.finished: Move | None = None
         """The move that was found half done, and finished by :meth:`settle`."""
-        self._done = int(model.tags.get(DONE_TAG, "0"))
+        self._done = moves_done(model.tags)
         self._client = client
 
     @property
@@ -54,10 +53,14 @@ class Standing:
         return self.aliases.get(CHAMPION)
 
     def settle(self) -> None:
-        """Bring aliases and log together again."""
+        """Bring aliases and log together again; a damaged log is left as it is, and who would move it is told."""
+        if broken_link(self.moves, self._done) is not None:
+            return
         last = last_of(self.moves, CHAMPION_ACTIONS)
         logged = last.to_version if last else None
         latest = last_of(self.moves, ALIAS_ACTIONS)
+        if last is not None and latest is not None and last.number > latest.number > self._done:
+            self._mark_done(last)  # the alias was found moved by other means, and a crash came before the mark
         half_done = latest is not None and latest.number > self._done
         meant = latest is not None and half_done and self.champion in (latest.from_version, latest.to_version)
         if latest is not None and meant and self._can_finish(latest):
@@ -103,7 +106,7 @@ class Standing:
     def _append(
         self, action: Action, version: str | None, grounds: Grounds, *, before: str | None, after: str | None
     ) -> Move:
-        broken = broken_link(self.moves)
+        broken = broken_link(self.moves, self._done)
         if broken is not None:
             raise GemError(
                 f"the log of {self.name} is damaged ({broken}): nothing is moved until a person has looked at it"
@@ -168,6 +171,7 @@ class Standing:
 
     def _mark_done(self, move: Move) -> None:
         self._client.set_registered_model_tag(self.name, DONE_TAG, str(move.number))
+        self._done = move.number
 
 
 def spoken(version: str | None) -> str:

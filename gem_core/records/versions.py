@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from gem_core.errors import GemError
+from gem_core.records import filed_reports
 from gem_core.records.lineage import Lineage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DIGEST, LINEAGE, SCORES, BASELINE, VERDICT, REPORT = (
-    f"gem.{name}" for name in ("digest", "lineage", "scores", "baseline", "verdict", "report")
+DIGEST, LINEAGE, SCORES, BASELINE, LIMITED, VERDICT, REPORT = (
+    f"gem.{name}" for name in ("digest", "lineage", "scores", "baseline", "limited", "verdict", "report")
 )
 
 CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
@@ -54,6 +55,8 @@ class Version:
     """Metric -> points, of this version."""
     baseline: dict[str, float] = field(default_factory=dict)
     """Metric -> points, of its base."""
+    limited: tuple[str, ...] = ()
+    """Metrics among them that were measured on a part of their items: a quick look."""
     verdict: str | None = None
     """The last gate report's."""
     report: dict[str, Any] | None = None
@@ -89,12 +92,20 @@ def parse_reference(reference: str) -> tuple[str, str]:
 
 
 def tags_of(
-    digest: str, lineage: Lineage, scores: Mapping[str, float] | None, baseline: Mapping[str, float] | None
+    digest: str,
+    lineage: Lineage,
+    scores: Mapping[str, float] | None,
+    baseline: Mapping[str, float] | None,
+    limited: Collection[str] = (),
 ) -> dict[str, str]:
     """What a new version is created with, all in one call."""
-    measured = {SCORES: scores, BASELINE: baseline}
-    texts = {name: tag_text(points) for name, points in measured.items() if points is not None}
-    return {DIGEST: digest, LINEAGE: lineage.model_dump_json(), **lineage.tags(), **texts}
+    measured = {} if scores is None else scores_tags(scores, baseline or {}, limited)
+    return {DIGEST: digest, LINEAGE: lineage.model_dump_json(), **lineage.tags(), **measured}
+
+
+def scores_tags(scores: Mapping[str, float], baseline: Mapping[str, float], limited: Collection[str]) -> dict[str, str]:
+    """What was measured, and which of it on a part of the items only."""
+    return {SCORES: tag_text(scores), BASELINE: tag_text(baseline), LIMITED: json.dumps(sorted(limited))}
 
 
 def tag_text(content: Mapping[str, Any]) -> str:
@@ -128,9 +139,17 @@ def version_of(item: ModelVersion, model: RegisteredModel) -> Version:
         lineage=told(LINEAGE, Lineage),
         scores=told(SCORES, dict[str, float]) or {},
         baseline=told(BASELINE, dict[str, float]) or {},
+        limited=told(LIMITED, tuple[str, ...]) or (),
         verdict=tags.get(VERDICT),
-        report=told(REPORT, dict[str, Any]),
+        report=_report(tags, told(REPORT, dict[str, Any])),
     )
+
+
+def _report(tags: Mapping[str, str], told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The whole of the last gate report, which its tag names by a digest; earlier releases wrote it there itself."""
+    if told is None or "digest" not in told:
+        return told
+    return filed_reports.whole(tags, str(told["digest"])) or None
 
 
 def family_of(model: RegisteredModel) -> Family:

@@ -7,7 +7,10 @@ import pytest
 
 from flows import figures
 from flows.timing import Stopwatch
+from gem_core.evaluation.scores import Scores, TaskScore
+from gem_core.recipe import Evaluation
 from gem_core.recipe.gates import Gate
+from gem_core.settings import Settings
 from gem_core.sources.rows import Rows
 from ray_jobs.jobs import Figures, FiguresJob
 
@@ -58,6 +61,26 @@ def test_items_too_short_to_tell_are_written_as_json_knows_it(tmp_path, monkeypa
     assert math.isnan(share)  # the gate is inconclusive
     written = (tmp_path / "contamination.json").read_text()
     assert json.loads(written, parse_constant=pytest.fail)["share"] is None
+
+
+def scored(*tasks):
+    """A candidate's scores on tasks, and an evaluation that asks for them."""
+    one = TaskScore(task="", kind="embedding", read_out="special", metric="m", value=1.0, items=1, settings="s")
+    scores = Scores(model="d", reference="d", tasks=tuple(one.model_copy(update={"task": task}) for task in tasks))
+    return scores, Evaluation.model_validate({"embedding": {"tasks": tasks}})
+
+
+def test_a_task_that_was_measured_and_is_out_of_reach_by_now_leaves_the_overlap_unknown(tmp_path, monkeypatch):
+    """Its texts may all have been read: those of the other tasks say nothing of them."""
+    Rows.write(tmp_path / "data", [[1, 2, 3, 4, 5]])
+    data = SimpleNamespace(folder=tmp_path / "data")
+    run = run_of(tmp_path, BUDGETS[:1], ["w6 w7 w8 w9"], monkeypatch)
+    run.settings = Settings(home=tmp_path)
+    for tasks, expected in ((("task", "STS12"), {}), (("task",), {"contamination.share": 0.0})):
+        scores, run.recipe.evaluation = scored(*tasks)
+        assert figures.measure(run, data, "digest", None, scores=scores).figures == expected
+        shown = json.loads((tmp_path / "contamination.json").read_text())
+        assert (shown["share"], shown.get("unreachable")) == ((None, ["STS12"]) if not expected else (0.0, None))
 
 
 def test_full_weights_need_no_base(tmp_path, monkeypatch):

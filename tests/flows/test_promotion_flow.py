@@ -17,8 +17,9 @@ from prefect.states import Paused, Running
 from prefect.testing.utilities import prefect_test_harness
 from werkzeug.serving import make_server
 
-from flows import approval, promotion
+from flows import ablation, approval, promotion, recipes
 from flows.approval import Answer, await_person
+from flows.commands import runs
 from flows.promotion import decide, patient
 from flows.reproduction import reproduce
 from gem_core.errors import GemError
@@ -313,6 +314,33 @@ def test_making_a_version_again_waits_for_a_registry_that_is_down(prefect, late_
         reproduce("model", "1")
     assert waits.is_set()
     assert coming.is_alive()
+
+
+def next_seed(_registry):
+    assert runs._next_seed() == 1  # the registry has no sandbox
+
+
+def record_an_ablation(registry):
+    Tracking(registry.uri).start_run("sandbox-ablation", "sandbox", {"gem.run_key": "ablation-sandbox-late"})
+    recipe, settings = recipes.load("sandbox", []), Settings()
+    ablation._record(recipe, "sandbox-late", [], "| variant |", settings)
+    (found,) = Tracking(settings.mlflow_uri).runs("sandbox-ablation")
+    assert (found.status, found.tags["gem.run_key"]) == ("FINISHED", "ablation-sandbox-late")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [next_seed, record_an_ablation])
+def test_a_command_that_is_no_flow_waits_for_a_registry_that_is_down(
+    registry, late_server, monkeypatch, tmp_path, command
+):
+    monkeypatch.setenv("GEM_HOME", str(tmp_path))
+    monkeypatch.setattr(promotion, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(promotion, "LONGEST_PAUSE", 0.2)
+    waits = threading.Event()
+    monkeypatch.setattr(promotion, "report", lambda *_: waits.set())
+    meanwhile(lambda: waits.wait(timeout=30) and late_server())
+    command(registry)
+    assert waits.is_set()
 
 
 @pytest.mark.long

@@ -57,6 +57,14 @@ def test_the_front_matter_is_what_the_hub_reads_and_carries_the_licence_over():
     assert (data.library_name, "gem" in data.tags) == ("transformers", True)
 
 
+def test_a_quick_look_is_marked():
+    written = card(limited=("language",))
+    assert "| language (limited) | not measured | 40.00 |" in written
+    assert "| embedding | 30.25 | 50.00 | +19.75 |" in written
+    assert "Limited: measured on a part of the items." in written
+    assert "imited" not in card()
+
+
 def test_a_base_that_is_no_hub_model_is_not_linked():
     text = card(lineage=lineage(base_model="sandbox:1", base_license=None))
     data = ModelCard(text).data

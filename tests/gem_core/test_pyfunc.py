@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gem_core.errors import GemError
@@ -82,6 +83,18 @@ def test_mistakes_are_the_callers_and_in_one_line(served):
         with pytest.raises(MlflowException, match=expected) as refused:
             served.predict(texts, params=params)
         assert refused.value.get_http_status_code() == 400
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), 0])
+@pytest.mark.parametrize("task", ["embed", "generate"])
+def test_an_input_without_a_text_is_the_callers_mistake(served, task, missing):
+    """What is missing is falsy: it was looked for by its truth, and came to the tokenizer."""
+    from mlflow.exceptions import MlflowException
+
+    rows = pd.DataFrame({"text": pd.Series(["a text", missing], dtype=object)})
+    with pytest.raises(MlflowException, match=r"is not a text|Incompatible input types") as refused:
+        served.predict(rows, params={"task": task})
+    assert refused.value.get_http_status_code() == 400
 
 
 def test_changed_files_are_not_served(version, tmp_path):

@@ -85,6 +85,20 @@ def test_of_several_filters_the_first_is_the_score():
     assert {(row["choice"], row["loglikelihoods"]) for row in rows} == {(None, None)}
 
 
+def test_a_score_knows_what_was_asked():
+    """A hub's data may change under the name that the harness has for it; the settings are the same then."""
+
+    def asked(samples, tasks=("exam",), is_group=False):
+        found = results(metrics={"acc,none": 0.5}, better={"acc": True}, samples=samples, tasks=tasks)
+        return scores_and_rows(found, PLANNED, is_group=is_group)[0][0].questions
+
+    before, after = [{"acc": 1.0}, {"acc": 0.0}], [{"acc": 1.0}, {"acc": 0.0, "doc_hash": "f" * 64}]
+    assert asked(before) == asked([*reversed(before)]) != asked(after)
+    leaves = ("exam_law", "exam_maths")
+    assert asked(before, leaves, is_group=True) == asked(before, leaves[::-1], is_group=True)
+    assert asked(before, leaves, is_group=True) != asked(after, leaves, is_group=True)
+
+
 def test_a_group_comes_first_and_weighs_its_leaves_alike():
     whole = results(metrics={"acc,none": 0.5}, better={"acc": True}, tasks=("exam_law", "exam_maths"))
     whole["results"]["exam_maths"]["acc,none"] = 0.9

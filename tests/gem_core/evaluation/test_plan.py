@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -42,6 +43,27 @@ def test_every_requested_task_is_planned_once():
 )
 def test_what_can_move_a_score_moves_its_digest_and_no_other(changes, moved):
     before, after = planned(), planned(**changes)
+    assert {metric.partition(".")[0] for metric in before if before[metric] != after[metric]} == moved
+
+
+@pytest.mark.parametrize(
+    ("library", "moved"),
+    [
+        ("mteb", {"embedding"}),
+        ("scikit-learn", {"embedding"}),
+        ("scipy", {"embedding"}),
+        ("lm-eval", {"language"}),
+        ("peft", {"embedding", "language", "generation"}),
+        ("tokenizers", {"embedding", "language", "generation"}),
+        ("torch", {"embedding", "language", "generation"}),
+        ("transformers", {"embedding", "language", "generation"}),
+    ],
+)
+def test_another_version_of_a_library_that_shapes_a_score_is_another_key(library, moved, monkeypatch):
+    written = {"sandbox": 1, "generation": {"prompts": "sandbox"}}
+    before = planned(**written)
+    monkeypatch.setattr("gem_core.evaluation.plan.version", lambda name: "0.0" if name == library else version(name))
+    after = planned(**written)
     assert {metric.partition(".")[0] for metric in before if before[metric] != after[metric]} == moved
 
 

@@ -142,6 +142,17 @@ def test_equal_models_over_subjects_of_unequal_size():
     assert 0.03 <= share <= 0.07
 
 
+@pytest.mark.parametrize(("right", "questions"), [(0.5, 200), (0.78, 200), (0.95, 200), (0.25, 400)])
+def test_models_that_just_reach_a_threshold(right, questions):
+    rng, judged = np.random.default_rng(14), []
+    for _ in range(NULLS):
+        own = PairedItems(1.0, 100.0 * (rng.random(questions) < right), alone=True)
+        judged.append(weigh([own], own.differences.mean(), 100 * right, LEVEL))
+    assert 0.03 <= np.mean([evidence.better <= LEVEL for evidence in judged]) <= 0.07
+    assert 0.03 <= np.mean([evidence.worse <= LEVEL for evidence in judged]) <= 0.07
+    assert 0.87 <= np.mean([evidence.low <= 100 * right <= evidence.high for evidence in judged]) <= 0.94
+
+
 def test_models_that_lose_just_what_is_allowed():
     rng = np.random.default_rng(7)
     share = promoted(lambda: [PairedItems(1.0, answers(rng, 800, won=0.04, lost=0.06))], -2.0)
@@ -172,6 +183,18 @@ def test_over_tasks_the_level_holds_for_other_tasks():
         evidence = weigh_over_tasks(list(means), [[]] * 12, 0.0, LEVEL)
         wrong += evidence.better <= LEVEL
     assert 0.02 <= wrong / 300 <= 0.09
+
+
+@pytest.mark.parametrize(("tasks", "apart"), [(12, 0.0), (12, 1.0), (6, 1.5)])
+def test_over_tasks_the_chance_of_items_is_counted_once(tasks, apart, monkeypatch):
+    """Equal models on the whole; the chance of 40 items alone moves the difference on a task by a point."""
+    monkeypatch.setattr("gem_core.evaluation.significance.RESAMPLES", 400)
+    rng, wrong = np.random.default_rng(13), 0
+    for _ in range(NULLS // 2):
+        items = [[PairedItems(1 / tasks, rng.normal(apart * rng.normal(), 6.3, 40))] for _ in range(tasks)]
+        evidence = weigh_over_tasks([task[0].differences.mean() for task in items], items, 0.0, LEVEL)
+        wrong += evidence.better <= LEVEL
+    assert 0.03 <= wrong / (NULLS // 2) <= 0.07
 
 
 def test_items_within_tasks_are_drawn_too():

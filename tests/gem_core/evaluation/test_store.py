@@ -1,3 +1,4 @@
+import json
 import logging
 
 import pyarrow as pa
@@ -78,7 +79,29 @@ def break_records(path):
     path.with_suffix(".parquet").unlink()
 
 
-@pytest.mark.parametrize("damage", [break_json, break_content, break_owner, break_records])
+def cut_records(path):
+    records = path.with_suffix(".parquet")
+    records.write_bytes(records.read_bytes()[:-20])
+
+
+def flip_a_bit_of_the_records(path):
+    records = path.with_suffix(".parquet")
+    content = bytearray(records.read_bytes())
+    content[len(content) // 4] ^= 1
+    records.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        break_json,
+        break_content,
+        break_owner,
+        break_records,
+        cut_records,
+        flip_a_bit_of_the_records,
+    ],
+)
 def test_a_damaged_entry_is_measured_again_and_reported(store, caplog, damage):
     store.save(MODEL, PLANNED, "", measured(records=RECORDS))
     (path,) = (store.root / MODEL).glob("*.json")
@@ -88,6 +111,15 @@ def test_a_damaged_entry_is_measured_again_and_reported(store, caplog, damage):
     assert "measured again" in caplog.text
     again = store.save(MODEL, PLANNED, "", measured(60.0, RECORDS))
     assert store.load(MODEL, PLANNED) == again
+
+
+def test_an_entry_of_an_earlier_release_is_taken(store):
+    kept = store.save(MODEL, PLANNED, "", measured(records=RECORDS))
+    (path,) = (store.root / MODEL).glob("*.json")
+    content = json.loads(path.read_text())
+    del content["records_digest"]
+    path.write_text(json.dumps(content))
+    assert store.load(MODEL, PLANNED) == kept.model_copy(update={"records_digest": None})
 
 
 def test_records_that_cannot_be_read_are_none_and_reported(store, caplog):

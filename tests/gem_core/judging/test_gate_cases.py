@@ -111,6 +111,9 @@ GOOD_SCORE = GOOD._score("exam", "language", "acc", 99.0, 200)
 BROKEN_READ_OUT = GOOD._score("STS1", "embedding", "cosine_spearman", nan, PAIRS).model_copy(
     update={"read_out": "last"}
 )
+SIMILAR = {
+    "name": "similar", "metric": "embedding", "against": "threshold", "at_least": 85.0, "test": "superiority",
+}  # fmt: skip
 BUDGET = {"name": "budget", "metric": "latency.text_ms", "against": "threshold", "at_most": 5.0}
 THRESHOLD = {"name": "threshold", "metric": "language", "against": "threshold", "at_least": 78.0}
 ALL = (NO_LOSS, SURE_GAIN)
@@ -145,6 +148,7 @@ REFUSED = {
     "a task that could not be measured, each by itself": lambda: report(
         BEST.but(without=("STS2",), missing={"embedding.STS2": "gone"}), EACH
     ),
+    "a task that only the base has, each by itself": lambda: report(BEST.but(without=("STS2",)), EACH),
     "a metric that nobody measured": lambda: report(BEST, {**ESTIMATE, "metric": "language.another"}),
     "a wildcard that meets nothing": lambda: report(BEST, {**GAIN, "metric": "embedding.NQ*"}),
     "a list with one unknown name": lambda: report(BEST, {**GAIN, "metric": "embedding.STS1,NQ"}),
@@ -158,6 +162,9 @@ REFUSED = {
     # not comparable
     "other settings": lambda: report(BEST.bend(settings="other"), ESTIMATE),
     "other settings of the champion": lambda: report(BEST, BETTER, champion=LEADER.bend(settings="other")),
+    "other questions under the same settings, by the estimate": lambda: report(
+        BEST.bend(questions="after"), ESTIMATE, base=BASE.bend(questions="before")
+    ),
     "other metric of the same task": lambda: report(BEST.bend(metric="acc_norm"), ESTIMATE),
     "fewer items": lambda: report(BEST.but(answers=exam(95, 100)), ESTIMATE),
     "fewer items, by a test": lambda: report(BEST.but(answers=exam(95, 100)), NO_LOSS),
@@ -227,6 +234,9 @@ REFUSED = {
     ),
     "below the threshold": lambda: report(BEST, {**THRESHOLD, "at_least": 85.1}),
     "above the threshold by luck": lambda: report(BEST, {**THRESHOLD, "at_least": 84.0, "test": "superiority"}),
+    "below a threshold of similarity": lambda: report(GOOD, SIMILAR),
+    "above a threshold of similarity by luck": lambda: report(BEST, {**SIMILAR, "at_least": 93.0}),
+    "above a threshold, by predictions of another model": lambda: report(WORSE.bend("STS1", value=99.0), SIMILAR),
     "over its budget": lambda: report(BEST, BUDGET, figures={"latency.text_ms": 5.1}),
     "good scores learnt by heart": lambda: report(
         BEST,
@@ -252,6 +262,8 @@ PROMOTED = {
     "tasks by wildcard": lambda: report(BEST, {**SURE_GAIN, "metric": "embedding.STS*"}),
     "tasks by list, each by itself": lambda: report(BEST, {**SURE_GAIN, "metric": "embedding.STS1,STS2", "each": True}),
     "above the threshold": lambda: report(BEST, {**THRESHOLD, "test": "superiority"}),
+    "above a threshold of similarity, by a test": lambda: report(BEST, SIMILAR),
+    "above a threshold of similarity, task by task": lambda: report(BEST, {**SIMILAR, "each": True}),
 }
 
 

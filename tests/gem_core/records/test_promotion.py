@@ -463,6 +463,57 @@ def test_faults_are_named_and_not_mended(registry, championship, name):
     assert championship.faults()[0] == "the log is damaged: move 2 is missing"
 
 
+def test_a_log_that_lost_its_end_is_damaged(registry, championship, name):
+    """Nothing in the chain itself tells: each of the entries that are left follows the one before."""
+    promote(championship, "1", None)
+    lost = promote(championship, "2", "1")
+    registry.client.delete_registered_model_tag(name, f"gem.move.{lost.number:06d}")
+    registry.client.set_registered_model_alias(name, CHAMPION, "1")
+    assert championship.faults() == [f"the log is damaged: move {lost.number} is missing"]
+    with pytest.raises(GemError, match=rf"damaged \(move {lost.number} is missing\): nothing is moved"):
+        promote(championship, "3", "1")
+    assert champion_of(registry, name) == "1"
+
+
+def test_a_damaged_log_is_not_carried_out_either(registry, championship, name, monkeypatch):
+    promote(championship, "1", None)
+    with monkeypatch.context() as patch:  # a crash between the log entry and the alias
+        patch.setattr(type(registry.client), "set_registered_model_alias", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            promote(championship, "2", "1")
+    last = championship.history()[-1]
+    forged = last.model_copy(update={"version": "3", "to_version": "3"})
+    registry.client.set_registered_model_tag(name, f"gem.move.{last.number:06d}", forged.model_dump_json())
+    championship.repair()
+    assert champion_of(registry, name) == "1"
+
+
+def test_a_mark_that_is_no_number_is_said_in_one_line(registry, championship, name):
+    registry.client.set_registered_model_tag(name, "gem.moves_done", "all of them")
+    for ask in (championship.faults, championship.repair):
+        with pytest.raises(GemError, match=r"^the log is damaged: gem\.moves_done is 'all of them'"):
+            ask()
+
+
+def test_a_crash_while_a_move_by_other_hands_is_logged_is_repaired(registry, championship, name, monkeypatch):
+    promote(championship, "1", None)
+    with monkeypatch.context() as patch:  # a crash between the log entry and the alias
+        patch.setattr(type(registry.client), "set_registered_model_alias", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            promote(championship, "2", "1")
+    registry.client.set_registered_model_alias(name, CHAMPION, "3")
+    with monkeypatch.context() as patch:  # and another between what was found and the mark
+        patch.setattr("gem_core.records.standing.Standing._mark_done", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            championship.repair()
+    championship.repair()
+    assert championship.faults() == []
+    registry.client.set_registered_model_alias(name, CHAMPION, "1")
+    championship.repair()
+    assert champion_of(registry, name) == "1", "the interrupted promotion was overtaken, and is not finished later"
+    assert moves(championship)[-2:] == [("outside", "2", "3"), ("outside", "3", "1")]
+
+
 @pytest.mark.parametrize("alias", ["1", "Champion", "CHAMPION", "2"])
 def test_an_alias_that_mlflow_takes_and_gem_should_not(registry, store, tmp_path, alias):
     name = f"alias-{alias.lower()}{alias.isupper():d}"

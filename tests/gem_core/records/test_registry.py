@@ -109,6 +109,28 @@ def test_a_verdict_is_kept_with_its_report(registry, name, model, run_id):
     assert found.report["results"][0]["difference"] == -1.0
 
 
+def test_a_quick_look_is_marked_as_one(registry, name, model, run_id):
+    measured = {"language": 60.0, "embedding": 50.0}
+    marked = {"scores": measured, "baseline": measured, "limited": ("language",)}
+    assert register(registry, name, model, run_id, LINEAGE, who="tests", **marked).limited == ("language",)
+    registry.record_scores(name, "1", measured, measured)
+    assert registry.get(name, "1").limited == ()
+
+
+def test_a_report_longer_than_a_tag_is_the_versions_all_the_same(registry, name, model, run_id):
+    register(registry, name, model, run_id, LINEAGE, who="tests")
+    report = {"verdict": "pass", "results": [{"name": f"gate-{n}", "reason": "x" * 1000} for n in range(200)]}
+    registry.record_report(name, "1", report)
+    found = registry.get(name, "1")
+    assert (found.verdict, found.report) == ("pass", report)
+
+
+def test_a_report_that_an_earlier_release_wrote_is_read(registry, name, model, run_id):
+    register(registry, name, model, run_id, LINEAGE, who="tests")
+    registry.client.set_model_version_tag(name, "1", "gem.report", '{"verdict": "fail", "results": []}')
+    assert registry.get(name, "1").report == {"verdict": "fail", "results": []}
+
+
 def test_a_card_is_the_description_and_lies_whole_beside_the_weights(registry, name, model, run_id):
     version = register(registry, name, model, run_id, LINEAGE, who="tests")
     card = "# A card\n" + "x" * model_files.DESCRIPTION_LIMIT
