@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -49,7 +48,7 @@ class NullSpace:
     def __init__(self, network: PeftModel, rows: Rows, share: float) -> None:
         self._confined = [
             (layer.lora_A["default"].weight, data_parallel.as_first_has(quiet_directions(moments, share)))
-            for layer, moments in _second_moments(network, _ordinary(rows)).items()
+            for layer, moments in _second_moments(network, rows.spread(RAW, TEXTS)).items()
         ]
 
     @torch.no_grad()
@@ -70,13 +69,6 @@ def quiet_directions(moments: Tensor, share: float) -> Tensor:
     held = energy.clamp(min=0).cumsum(dim=0)
     quiet = directions[:, held <= share * held[-1]]
     return (quiet @ quiet.T).float()
-
-
-def _ordinary(rows: Rows) -> list[Tokens]:
-    raw = np.flatnonzero(rows.uses & RAW > 0)
-    raw = raw if len(raw) else np.arange(len(rows))
-    chosen = raw[np.unique(np.linspace(0, len(raw) - 1, min(TEXTS, len(raw))).astype(int))]
-    return [rows[int(index)] for index in chosen]
 
 
 def _second_moments(network: PeftModel, texts: Sequence[Tokens]) -> dict[LoraLayer, Tensor]:

@@ -104,6 +104,13 @@ class Rows:
         texts = range(self._groups[index], self._groups[index + 1])
         return [self._tokens[self._offsets[text] : self._offsets[text + 1]] for text in texts]
 
+    def spread(self, use: int, count: int) -> list[Tokens]:
+        """The first texts of at most so many rows of a use, evenly spread; of all rows where none serves it."""
+        fitting = np.flatnonzero(self.uses & use > 0)
+        fitting = fitting if len(fitting) else np.arange(len(self))
+        places = np.unique(np.linspace(0, len(fitting) - 1, min(count, len(fitting))).astype(int))
+        return [self[int(index)] for index in fitting[places]]
+
     def too_short(self, use: int, tokens: int, first_token: int | None) -> int | None:
         """The first row of a use with fewer tokens than that, a token every text begins with not counted."""
         heads = self._groups[:-1]

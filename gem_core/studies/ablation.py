@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gem_core.evaluation.mteb import Embedder
+    from gem_core.method.model import GemModel
     from gem_core.recipe import Recipe
     from gem_core.settings import Settings
     from gem_core.sources.models import ResolvedModel
@@ -148,6 +149,8 @@ class Result(BaseModel):
     """... and what people said."""
     missing: dict[str, str] = {}
     """Tasks that could not be measured, with the reason."""
+    drift: float | None = None
+    """What a training did to the language: :func:`gem_core.studies.drift.drift`, in nats a token."""
 
 
 def run_variant(
@@ -175,10 +178,11 @@ def run_variant(
         GemError: As training and evaluation raise it.
     """
     from gem_core.evaluation.run import measure_encoder
+    from gem_core.studies.drift import drift
 
     own = variant.recipe(recipe, seed)
     embedding = own.evaluation.model_copy(update={"language": own.evaluation.language.model_copy(update={"tasks": ()})})
-    encoder = _encoder(variant, own, base, rows, settings, report)
+    encoder, trained = _encoder(variant, own, base, rows, settings, report)
     found = measure_encoder(encoder, f"{variant.name}-{seed}", embedding, settings)
     points, predictions, golds, missing = {}, {}, {}, {}
     for task, measured in found.items():
@@ -191,7 +195,15 @@ def run_variant(
                 [float(json.loads(cell)) for cell in measured.records[column].to_pylist()]
                 for column in ("prediction", "gold")
             )
-    return Result(variant=variant.name, seed=seed, points=points, predictions=predictions, golds=golds, missing=missing)
+    return Result(
+        variant=variant.name,
+        seed=seed,
+        points=points,
+        predictions=predictions,
+        golds=golds,
+        missing=missing,
+        drift=None if trained is None else drift(trained, base, rows),
+    )
 
 
 def _encoder(
@@ -201,23 +213,25 @@ def _encoder(
     rows: Rows,
     settings: Settings,
     report: Callable[[int, int], None],
-) -> Embedder:
+) -> tuple[Embedder, GemModel | None]:
+    """What embeds, and the model behind it if it was trained."""
     from gem_core.method.model import GemModel
     from gem_core.studies.baselines import TEMPLATES, HashedWords, TemplateEncoder
 
     if variant.baseline == "hashed":
-        return HashedWords()
+        return HashedWords(), None
     if variant.baseline == "simcse":
         from gem_core.studies.simcse import POOLING, train_simcse
 
         steps = recipe.training.steps
         trained = train_simcse(recipe, base, rows, report=lambda done, _: report(done, steps))
-        return TemplateEncoder(trained, TEMPLATES[POOLING])
+        return TemplateEncoder(trained, TEMPLATES[POOLING]), trained
     if variant.baseline is not None:
-        return TemplateEncoder(GemModel.load(base.folder, settings=settings), TEMPLATES[variant.baseline])
+        return TemplateEncoder(GemModel.load(base.folder, settings=settings), TEMPLATES[variant.baseline]), None
     from gem_core.method.training import train
 
     with tempfile.TemporaryDirectory(prefix="gem-ablation-") as folder:
         output = Path(folder) / "model"
         train(recipe, base, rows, report=lambda done: report(done.step, done.steps), output=output)
-        return GemModel.load(output, settings=settings, dtype=recipe.evaluation.dtype)
+        trained = GemModel.load(output, settings=settings, dtype=recipe.evaluation.dtype)
+        return trained, trained

@@ -35,6 +35,8 @@ class Row(BaseModel):
     """From the reference."""
     interval: tuple[float, float] | None
     """95 %, over the items of the tasks, seeds averaged; only where all tasks are correlations."""
+    drift: float | None = None
+    """Of the language from the base's, in nats a token; nothing where nothing was trained."""
 
 
 def rows_of(results: Sequence[Result], tasks: Sequence[str]) -> list[Row]:
@@ -59,6 +61,7 @@ def rows_of(results: Sequence[Result], tasks: Sequence[str]) -> list[Row]:
                 mean=mean,
                 difference=mean - fmean(anchor) if comparable and mean is not None else None,
                 interval=_interval(runs, reference, tasks) if comparable else None,
+                drift=fmean(drifts) if (drifts := [run.drift for run in runs if run.drift is not None]) else None,
             )
         )
     return made
@@ -89,15 +92,16 @@ def _interval(runs: Sequence[Result], reference: Sequence[Result], tasks: Sequen
 
 def markdown(rows: Sequence[Row], tasks: Sequence[str]) -> str:
     """The table for docs/results.md."""
-    lines = [f"| variant | {' | '.join(tasks)} | mean | difference (95 % interval) | seeds |"]
-    lines.append(f"| --- |{' --- |' * (len(tasks) + 3)}")
+    lines = [f"| variant | {' | '.join(tasks)} | mean | difference (95 % interval) | drift | seeds |"]
+    lines.append(f"| --- |{' --- |' * (len(tasks) + 4)}")
     for row in rows:
         cells = [_points(row.points.get(task)) for task in tasks]
         change = "–" if row.difference is None else f"{row.difference:+.2f}"
         if row.interval is not None:
             change += f" ({row.interval[0]:+.2f} to {row.interval[1]:+.2f})"
+        drift = "–" if row.drift is None else f"{row.drift:.4f}"
         seeds = ", ".join(map(str, row.seeds))
-        lines.append(f"| {row.variant} | {' | '.join(cells)} | {_points(row.mean)} | {change} | {seeds} |")
+        lines.append(f"| {row.variant} | {' | '.join(cells)} | {_points(row.mean)} | {change} | {drift} | {seeds} |")
     return "\n".join(lines) + "\n"
 
 
