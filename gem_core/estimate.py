@@ -104,7 +104,7 @@ def estimate(
     vocabulary = int(config.get("vocab_size") or 0)
     parameters = sum(math.prod(shape) for shape in shapes.values())
     trainable = trainable_parameters(recipe, shapes, hidden)
-    moments = optimizer_bytes(recipe, shapes, hidden)
+    kept = optimizer_bytes(recipe, shapes, hidden) + projector_bytes(recipe, shapes)
     resources, training = recipe.resources, recipe.training
     length = min(mean_length or recipe.data.max_length, recipe.data.max_length)
     tokens = int(training.steps * training.batch_size * length)
@@ -118,7 +118,7 @@ def estimate(
     return Estimate(
         parameters=parameters,
         trainable=trainable,
-        memory_bytes=_memory(recipe, parameters, trainable, moments, hidden, layers, vocabulary),
+        memory_bytes=_memory(recipe, parameters, trainable, kept, hidden, layers, vocabulary),
         workers=resources.workers,
         steps=training.steps,
         tokens=tokens,
@@ -166,13 +166,25 @@ def optimizer_bytes(recipe: Recipe, shapes: dict[str, tuple[int, ...]], hidden: 
     return muon * MUON_BYTES + (trainable - muon) * ADAMW_BYTES
 
 
-def _linear_parameters(recipe: Recipe, shapes: dict[str, tuple[int, ...]]) -> int:
-    """Trained weights of linear layers but the output's, or of the adapters on them."""
-    linear = [
+def projector_bytes(recipe: Recipe, shapes: dict[str, tuple[int, ...]]) -> int:
+    """What ``adaptation.null_space`` keeps: a square of every linear layer's inputs, [out, in] being its shape."""
+    if recipe.adaptation.null_space is None:
+        return 0
+    return sum(shape[1] ** 2 for shape in _linear(shapes)) * BYTES_FLOAT32
+
+
+def _linear(shapes: dict[str, tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The shapes of linear layers but the output's."""
+    return [
         shape
         for name, shape in shapes.items()
         if len(shape) == 2 and name.endswith("weight") and not any(part in name for part in EMBEDDING_NAMES)
     ]
+
+
+def _linear_parameters(recipe: Recipe, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Trained weights of linear layers but the output's, or of the adapters on them."""
+    linear = _linear(shapes)
     if recipe.adaptation.method == "full":
         return sum(math.prod(shape) for shape in linear)
     return recipe.adaptation.rank * sum(sum(shape) for shape in linear)
@@ -216,13 +228,13 @@ def _views(recipe: Recipe) -> int:
 
 
 def _memory(
-    recipe: Recipe, parameters: int, trainable: int, moments: int, hidden: int, layers: int, vocabulary: int
+    recipe: Recipe, parameters: int, trainable: int, between_steps: int, hidden: int, layers: int, vocabulary: int
 ) -> int:
-    """Bytes of one worker: float32 weights, gradients, the optimizers' moments, and the activations of one batch."""
+    """Bytes of one worker: float32 weights, gradients, what is kept between steps, and the activations of one batch."""
     weights = parameters * BYTES_FLOAT32
     if recipe.adaptation.method == "lora":
         weights += trainable * BYTES_FLOAT32
-    states = trainable * BYTES_FLOAT32 + moments
+    states = trainable * BYTES_FLOAT32 + between_steps
     passes = max(1, _views(recipe))  # they are in the graph together
     batch = math.ceil(recipe.training.batch_size / recipe.resources.workers)
     rows = min(batch * passes, recipe.training.rows_at_once or batch * passes)

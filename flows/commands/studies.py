@@ -24,7 +24,7 @@ def ablate(
         str,
         typer.Option(
             help="Which variants, by commas: "
-            "pooling, prompts, simcse, floor, parts, words, optimizer, blindness, k, p; or all."
+            "pooling, prompts, simcse, floor, parts, words, language, optimizer, blindness, k, p; or all."
         ),
     ] = "pooling,floor,simcse,parts",
     seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "1",

@@ -46,15 +46,16 @@ class NullSpace:
     """
 
     def __init__(self, network: PeftModel, rows: Rows, share: float) -> None:
-        self._confined = [
+        self.confined = [
             (layer.lora_A["default"].weight, data_parallel.as_first_has(quiet_directions(moments, share)))
             for layer, moments in _second_moments(network, rows.spread(RAW, TEXTS)).items()
         ]
+        """Every ``A``, and the projector onto what it may read."""
 
     @torch.no_grad()
     def confine(self) -> None:
         """Take out of every ``A`` [r, D], in place, what reads other directions."""
-        for weight, projector in self._confined:
+        for weight, projector in self.confined:
             weight.copy_(weight @ projector)
 
 

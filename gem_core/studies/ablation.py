@@ -100,6 +100,11 @@ GRIDS: dict[str, tuple[Variant, ...]] = {
             name="rows that start at the mean", overrides=("special_tokens.start=mean", "special_tokens.noise=0.02")
         ),
     ),
+    "language": (
+        Variant(name="without the null space", overrides=("adaptation.null_space=null",)),
+        Variant(name="without the divergence", overrides=("objective.keep_language=0",)),
+        Variant(name="with neither", overrides=("adaptation.null_space=null", "objective.keep_language=0")),
+    ),
     "optimizer": (
         Variant(name="by AdamW alone", overrides=("training.muon=null",)),
         Variant(name="matrices by Muon", overrides=("training.muon=0.02",)),

@@ -65,7 +65,7 @@ def test_the_large_recipes_draw_their_data_from_a_pinned_commit(name: str) -> No
     assert all(len(source.revision or "") == 40 for source in recipes.load(name).data.sources)
 
 
-@pytest.mark.parametrize("name", ["sandbox", "english-12m"])
+@pytest.mark.parametrize("name", ["sandbox", "english-12m", "english-12m-merged", "english-12m-paper"])
 def test_the_small_recipes_train_on_two_processors(name: str) -> None:
     resources = recipes.load(name).resources
     assert (resources.workers, resources.cpus_per_worker, resources.gpus_per_worker) == (2, 1, 0)

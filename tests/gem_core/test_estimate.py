@@ -8,11 +8,20 @@ from transformers import AutoModelForCausalLM
 
 from gem_core import estimate as estimate_module
 from gem_core.errors import GemError
-from gem_core.estimate import estimate, machine_memory, optimizer_bytes, tensor_shapes, trainable_parameters
+from gem_core.estimate import (
+    estimate,
+    machine_memory,
+    optimizer_bytes,
+    projector_bytes,
+    tensor_shapes,
+    trainable_parameters,
+)
 from gem_core.method.model import GemModel
+from gem_core.method.null_space import NullSpace
 from gem_core.method.optimizer import Optimizer
 from gem_core.method.schedule import Rates
 from gem_core.recipe import Recipe
+from gem_core.sources.rows import Rows
 
 
 def recipe(**sections):
@@ -57,6 +66,19 @@ def test_the_optimizers_remember_what_is_estimated(bases, kind, muon, method):
     moments = sum(moment.nbytes for state in states for moment in state.values() if moment.ndim > 0)
     untied = 8 * 32 if (kind, method) == ("llama-untied", "full") else 0  # the output's new row, which is left out
     assert optimizer_bytes(chosen, tensor_shapes(base.folder), 32) == moments - untied
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma2"])
+def test_a_null_space_keeps_what_is_estimated(bases, tmp_path, kind):
+    base, chosen = bases(kind), recipe(adaptation={"null_space": 0.01, "rank": 4})
+    model = GemModel.from_base(base, special_tokens=chosen.special_tokens, adaptation=chosen.adaptation, seed=1)
+    found = NullSpace(model.network, Rows.write(tmp_path, [[5, 6, 7], [8, 9]]), 0.01)
+    shapes = tensor_shapes(base.folder)
+    assert projector_bytes(chosen, shapes) == sum(projector.nbytes for _, projector in found.confined) > 0
+    assert projector_bytes(recipe(), shapes) == 0
+    without = recipe(adaptation={"rank": 4})
+    more = estimate(chosen, base).memory_bytes - estimate(without, base).memory_bytes
+    assert more == projector_bytes(chosen, shapes)
 
 
 def test_full_training_moves_everything_and_the_new_rows(bases):

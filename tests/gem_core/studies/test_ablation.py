@@ -15,6 +15,9 @@ AS_THE_DEFAULTS = (
     "contrast in place of words",
     "rows that start at the mean",
     "by AdamW alone",
+    "without the null space",
+    "without the divergence",
+    "with neither",
 )
 
 
