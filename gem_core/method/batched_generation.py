@@ -78,7 +78,7 @@ def generate_all(
     Raises:
         GemError: Nothing to begin with, or no room for the new tokens.
     """
-    rows = text_tokens(model.tokenizer, prompts, max(1, model.max_length - max_new_tokens))
+    rows = text_tokens(model.tokenizer, prompts, max(1, model.max_length - max_new_tokens), to_go_on=True)
     if not all(rows):
         raise GemError("a blank prompt, and no BOS or EOS to begin with; write a few words")
     check_room(model, max(map(len, rows), default=0), max_new_tokens)

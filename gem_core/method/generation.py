@@ -86,12 +86,14 @@ def generate(model: ModelParts, prompt: str | Reading, *, max_new_tokens: int, t
         seed: Of the sampling.
 
     Raises:
-        GemError: Nothing to begin with, or no room for the new tokens (a text is cut to make some, a reading is not).
+        GemError: Nothing to begin with, or no room for the new tokens (a text loses its beginning for them; a reading
+            loses nothing).
     """
     if isinstance(prompt, Reading):
         row, past = list(prompt.tokens), prompt.branch()
     else:
-        row, past = text_tokens(model.tokenizer, [prompt], max(1, model.max_length - max_new_tokens))[0], None
+        room, past = max(1, model.max_length - max_new_tokens), None
+        row = text_tokens(model.tokenizer, [prompt], room, to_go_on=True)[0]
     if not row:
         raise GemError("a blank prompt, and no BOS or EOS to begin with; write a few words")
     check_room(model, len(row), max_new_tokens)

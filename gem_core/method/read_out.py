@@ -24,21 +24,33 @@ TOGETHER = "+".join(PLAIN)
 
 
 def text_tokens(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, *, blank: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int,
+    *,
+    blank: bool = False,
+    to_go_on: bool = False,
 ) -> list[list[int]]:
     """Token ids as the tokenizer reads raw text (with its BOS, if it has one), a trailing EOS taken off.
 
-    A longer text loses its end, as training rows do, wherever the tokenizer itself would cut. A text without a token
-    (blank, or white space to the tokenizer) becomes its BOS or EOS alone, if there is one; with ``blank`` it stays
-    without, since special tokens follow.
+    A longer text loses its end, as training rows do, wherever the tokenizer itself would cut; one that is to be gone on
+    from loses tokens behind its BOS instead, for it is its end that is continued. A text without a token (blank, or
+    white space to the tokenizer) becomes its BOS or EOS alone, if there is one; with ``blank`` it stays without, since
+    special tokens follow.
     """
     if not texts:
         return []
     rows = tokenizer(list(texts), verbose=False)["input_ids"]  # else it warns of what is cut here
     whole = [row[:-1] if row and row[-1] == tokenizer.eos_token_id else row for row in rows]
-    kept = [row[:max_length] for row in whole]
+    kept = [_end_of(row, max_length, tokenizer.bos_token_id) if to_go_on else row[:max_length] for row in whole]
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [row or ([] if blank or begin is None else [begin]) for row in kept]
+
+
+def _end_of(row: list[int], length: int, bos: int | None) -> list[int]:
+    """The last tokens of a row, behind the BOS that it begins with."""
+    begin = row[:1] if row[:1] == [bos] else []
+    return row if len(row) <= length else begin + row[len(row) - length + len(begin) :]
 
 
 def prompt_tokens(tokenizer: PreTrainedTokenizerBase, template: str) -> int:

@@ -24,6 +24,7 @@ from gem_core.method.network import (
     load_network,
     output_layer,
 )
+from gem_core.method.read_out import text_tokens
 from gem_core.settings import Settings
 
 TEXTS = ["The old fox sleeps.", "An owl", "The quick horse waits by the cold river in a field of wheat.", "", "An owl"]
@@ -290,6 +291,24 @@ def test_generation_beyond_the_networks_positions_is_refused_in_one_line(bases):
         model.generate(text, max_new_tokens=300)
     with pytest.raises(GemError, match="300 new tokens do not fit behind 1"):
         generate_all(model, [text], max_new_tokens=300)
+
+
+def test_a_long_prompt_is_continued_from_its_end(bases):
+    """It lost its end, as a text to be embedded does, and the continuation went on in its middle."""
+    for base in (bases("llama"), bases("llama", begin=True)):
+        model = gem(base)
+        text = "The old fox sleeps. " * 40 + "The quick owl sings by the cold"
+        whole = model.tokenizer(text)["input_ids"]
+        kept = text_tokens(model.tokenizer, [text], 108, to_go_on=True)[0]
+        begin = [0] if whole[0] == 0 else []
+        assert kept == begin + whole[len(whole) - 108 + len(begin) :]
+        assert text_tokens(model.tokenizer, ["The old"], 108, to_go_on=True) == text_tokens(
+            model.tokenizer, ["The old"], 108
+        )
+        tail = model.tokenizer.decode(kept, skip_special_tokens=True)
+        assert model.tokenizer(tail)["input_ids"] == kept
+        assert model.generate(text, max_new_tokens=20) == model.generate(tail, max_new_tokens=20)
+        assert generate_all(model, [text], max_new_tokens=20) == generate_all(model, [tail], max_new_tokens=20)
 
 
 def test_a_base_cannot_read(bases, settings):
