@@ -61,20 +61,24 @@ def _tag(digest: str, part: int) -> str:
 
 
 def check(report: Mapping[str, Any], candidate: Version, champion: Version | None) -> None:
-    """Refuse a report that does not speak for this promotion: swapped roles promote the wrong model.
+    """Refuse a report that is about others than these two: swapped roles promote the wrong model.
+
+    A version that another program registered has no digest to know it by, and is taken at its word.
+
+    Args:
+        report: Of the gates.
+        candidate: What is to be promoted, or to wait.
+        champion: What it is to replace; None when there is none.
 
     Raises:
-        GemError: It does not pass, or is about other weights.
+        GemError: It is about other weights, or compares with a champion that is not there, or with none.
     """
-    if report.get("verdict") != "pass":
-        raise GemError(
-            f"the gate report of {candidate.name} version {candidate.version} says {report.get('verdict')!r}: "
-            "not promoted (a person may: gem promote)"
-        )
     for role, known in (("candidate", candidate), ("champion", champion)):
         judged = report.get(role)
-        if judged and known and known.digest and judged != known.digest:
-            raise GemError(
-                f"the gate report is about other weights than the {role}'s, version {known.version} of {known.name}: "
-                "not promoted; judge it again"
-            )
+        if known is None and judged is not None:
+            raise GemError(f"the gate report compares with a {role}, and there is none: not promoted; judge it again")
+        if known is None or not known.digest or judged == known.digest:
+            continue
+        told = f"{known.name} version {known.version}"
+        what = f"names no {role}, which is" if judged is None else f"is about other weights than the {role}'s,"
+        raise GemError(f"the gate report {what} {told}: not promoted; judge it again")

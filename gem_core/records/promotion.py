@@ -116,7 +116,8 @@ class Championship:
         """Let a version wait for a person.
 
         Raises:
-            GemError: The champion is another by now than the one it was judged against.
+            GemError: The champion is another by now than the one it was judged against, or the report is about other
+                weights.
         """
         return self._present(version, grounds, expected, "challenge", CHALLENGER)
 
@@ -137,9 +138,12 @@ class Championship:
                 passing one of this version against this champion.
         """
         found = self._get(version)
-        if grounds.report is not None:
-            filed_reports.check(grounds.report, found, self._get(expected) if expected else None)
-        grounds = self._filed(found, grounds)
+        if grounds.report is not None and (verdict := grounds.report.get("verdict")) != "pass":
+            raise GemError(
+                f"the gate report of {found.name} version {found.version} says {verdict!r}: "
+                "not promoted (a person may: gem promote)"
+            )
+        grounds = self._judged(found, grounds, expected)
         with self._held() as now:
             last = last_of(now.moves, CHAMPION_ACTIONS)
             if now.champion == found.version:
@@ -258,7 +262,7 @@ class Championship:
         self, version: str, grounds: Grounds, expected: str | None, action: Literal["challenge", "shadow"], alias: str
     ) -> Move:
         found = self._get(version)
-        grounds = self._filed(found, grounds)
+        grounds = self._judged(found, grounds, expected)
         with self._held() as now:
             now.insist(expected, found.version)
             same = last_of(now.moves, JUDGED, found.version)
@@ -267,6 +271,12 @@ class Championship:
             if same is not None and stands and said == (action, grounds.report, expected):
                 return same
             return now.move(action, found.version, grounds)
+
+    def _judged(self, version: Version, grounds: Grounds, expected: str | None) -> Grounds:
+        """As :meth:`_filed`, of a report that is about this version and this champion."""
+        if grounds.report is not None:
+            filed_reports.check(grounds.report, version, self._get(expected) if expected else None)
+        return self._filed(version, grounds)
 
     def _filed(self, version: Version, grounds: Grounds) -> Grounds:
         """The grounds as the log keeps them: the report itself is with the version."""

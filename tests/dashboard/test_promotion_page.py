@@ -17,8 +17,6 @@ from gem_core.records.promotion_log import Grounds
 from gem_core.records.registry import Registry
 from gem_core.settings import Settings
 
-REPORT = {"verdict": "pass", "results": [], "candidate": "c", "baseline": "b", "champion": None}
-
 
 @pytest.fixture
 def registry(filled, tmp_path, monkeypatch) -> Registry:
@@ -136,7 +134,9 @@ def test_a_rollback_is_about_the_champion_that_was_seen(registry):
 
 def test_an_approval_is_about_the_report_that_was_seen(registry):
     app = ask(open_app(PROMOTION), "approve")
-    Championship(registry, NAME).challenge("4", Grounds("gates", "measured again", REPORT), expected="2")
+    candidate, champion = (registry.get(NAME, version).digest for version in ("4", "2"))
+    report = {"verdict": "pass", "results": [], "candidate": candidate, "baseline": "b", "champion": champion}
+    Championship(registry, NAME).challenge("4", Grounds("gates", "measured again", report), expected="2")
     assert "judged anew" in said(sign(app))
     assert Championship(registry, NAME).waits("4")
 

@@ -58,15 +58,16 @@ def championship(registry, name="model"):
     return Championship(registry, name)
 
 
-def judged(registry, version, value, name="model", **rule):
-    """The report of a version with this score, against a base of 60."""
+def judged(registry, version, value, name="model", champion=None, **rule):
+    """The report of a version with this score, against a base of 60 and, where there is one, a champion of 60."""
 
     def scores(model, points):
         task = TaskScore(task="exam", kind="language", read_out="", metric="acc", value=points, items=100, settings="s")
         return Scores(model=model, reference=model, tasks=(task,))
 
     gate = Gate(**{"name": "g", "metric": "language", "against": "base", "at_least": 0.0, **rule})
-    return judge(scores(registry.get(name, version).digest, value), scores("base", 60.0), None, [gate])
+    reigning = champion and scores(registry.get(name, champion).digest, 60.0)
+    return judge(scores(registry.get(name, version).digest, value), scores("base", 60.0), reigning, [gate])
 
 
 OPEN = {"test": "superiority"}  # inconclusive, since there are no records
@@ -90,7 +91,7 @@ def test_verdict_and_policy_decide_together(registry, policy, value, rule, actio
     reigning = registry.champion("model")
     expected = reigning and reigning.version
     number = next(str(n) for n in range(1, 8) if str(n) != expected)
-    version, verdict = registry.get("model", number), judged(registry, number, value, **rule)
+    version, verdict = registry.get("model", number), judged(registry, number, value, champion=expected, **rule)
     recipe = SimpleNamespace(promotion=policy)
     decision = decide(registry, recipe, version, expected, verdict)
     assert said in decision.sentence
@@ -108,7 +109,8 @@ AUTOMATIC, MANUAL = SimpleNamespace(promotion="automatic"), SimpleNamespace(prom
 
 def decided_again(registry, name, number, recipe, expected):
     """What the same run would decide, whose every step is known."""
-    return decide(registry, recipe, registry.get(name, number), expected, judged(registry, number, 61.0, name))
+    verdict = judged(registry, number, 61.0, name, champion=expected)
+    return decide(registry, recipe, registry.get(name, number), expected, verdict)
 
 
 def test_a_rerun_does_not_undo_a_rollback(registry, tmp_path):

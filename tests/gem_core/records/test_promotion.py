@@ -64,8 +64,14 @@ def promote(championship, version, expected):
     return championship.promote(version, Grounds("tests", f"{expected} to {version}"), expected=expected)
 
 
+def report_on(championship, version, champion=None, **more):
+    """A gate report on this version, held against this champion."""
+    found = {number: championship._get(number).digest for number in (version, champion) if number}
+    return {"verdict": "pass", "candidate": found[version], "champion": found.get(champion), **more}
+
+
 def test_a_promotion_moves_the_alias_and_is_logged(registry, championship, name):
-    report = {"verdict": "pass", "results": [{"name": "gain", "difference": 15.0}]}
+    report = report_on(championship, "2", results=[{"name": "gain", "difference": 15.0}])
     move = championship.promote("2", Grounds("somebody", "it is better", report), expected=None)
     assert champion_of(registry, name) == "2"
     assert championship.history()[-1] == move
@@ -159,7 +165,7 @@ def test_nothing_to_roll_back(championship):
 
 def test_an_approval_makes_the_challenger_champion(registry, championship, name):
     promote(championship, "1", None)
-    report = {"verdict": "inconclusive"}
+    report = report_on(championship, "2", "1", verdict="inconclusive")
     championship.challenge("2", Grounds("gates", "cannot tell", report), expected="1")
     move = championship.approve("2", Grounds("a person", "I read fifty of them"))
     assert (champion_of(registry, name), championship.waits("2")) == ("2", False)
@@ -206,7 +212,7 @@ def test_who_saw_another_report_than_the_last_decides_nothing(registry, store, t
     make_versions(registry, store, name, tmp_path, 2)
     championship = Championship(registry, name)
     old = championship.challenge("2", Grounds("gates", "by the old gates"), expected=None)
-    new = championship.challenge("2", Grounds("gates", "by the new", {"verdict": "pass"}), expected=None)
+    new = championship.challenge("2", Grounds("gates", "by the new", report_on(championship, "2")), expected=None)
     grounds = Grounds("a person", "read")
     with pytest.raises(GemError, match=f"version 2 of {name} was judged anew meanwhile"):
         getattr(championship, decide)("2", grounds, seen=old.hash)
@@ -239,27 +245,41 @@ def test_a_shadow_runs_beside_the_champion(registry, championship, name):
     [
         ({"verdict": "fail"}, "says 'fail'"),
         ({"verdict": "inconclusive"}, "says 'inconclusive'"),
-        ({}, "says None"),
-        ({"verdict": "pass", "candidate": "1" * 64}, "other weights than the candidate's"),
-        ({"verdict": "pass", "champion": "1" * 64}, "other weights than the champion's"),
+        ({"verdict": None}, "says None"),
+        ({"candidate": "1" * 64}, "is about other weights than the candidate's, .* version 2"),
+        ({"champion": "1" * 64}, "is about other weights than the champion's"),
+        ({"candidate": None}, "names no candidate, which is .* version 2: not promoted; judge it again"),
+        ({"champion": None}, "names no champion, which is .* version 1"),
     ],
 )
 def test_a_report_has_to_speak_for_the_promotion(registry, store, tmp_path, report, message):
-    name = f"speaks-{sorted(report.items())}".translate(str.maketrans("", "", "[](){}',: "))[:50]
+    name = f"speaks-{sorted(report.items())}".translate(str.maketrans("", "", "[](){}',: ")).lower()[:50]
     make_versions(registry, store, name, tmp_path, 2)
     championship = Championship(registry, name)
     promote(championship, "1", None)
     before = championship.history()
+    right = report_on(championship, "2", "1")
     with pytest.raises(GemError, match=message):
-        championship.promote("2", Grounds("tests", "", report), expected="1")
+        championship.promote("2", Grounds("tests", "", right | report), expected="1")
+    if "verdict" not in report:  # who waits for a person may have failed to convince
+        for present in (championship.challenge, championship.shadow):
+            with pytest.raises(GemError, match=message):
+                present("2", Grounds("tests", "", right | report), expected="1")
     assert championship.history() == before
-    digests = {role: registry.get(name, version).digest for role, version in (("candidate", "2"), ("champion", "1"))}
-    championship.promote("2", Grounds("tests", "", {"verdict": "pass", **digests}), expected="1")
+    championship.promote("2", Grounds("tests", "", right), expected="1")
+
+
+def test_a_report_against_a_champion_is_none_on_a_first_model(championship):
+    report = report_on(championship, "2", "1")
+    with pytest.raises(GemError, match="compares with a champion, and there is none: not promoted"):
+        championship.promote("2", Grounds("tests", "", report), expected=None)
+    assert moves(championship) == []
 
 
 def test_a_move_fits_where_postgres_keeps_it(registry, championship, name):
     """A registered model's tag holds 5,000 characters there, and any number elsewhere."""
-    report = {"verdict": "pass", "results": [{"name": f"gate-{n}", "reason": "a long reason " * 20} for n in range(99)]}
+    results = [{"name": f"gate-{n}", "reason": "a long reason " * 20} for n in range(99)]
+    report = report_on(championship, "2", results=results)
     championship.promote("2", Grounds("tests", '"ö" ' * 3000, report), expected=None)
     tags = registry.client.get_registered_model(name).tags
     assert max(map(len, tags.values())) < 5000
@@ -410,7 +430,7 @@ def test_a_version_that_is_refused_anew_waits_no_more(registry, store, tmp_path,
     championship = Championship(registry, name)
     promote(championship, "1", None)
     present = championship.challenge if alias == "challenger" else championship.shadow
-    present("2", Grounds("tests", "passed", {"verdict": "pass"}), expected="1")
+    present("2", Grounds("tests", "passed", report_on(championship, "2", "1")), expected="1")
     assert registry.get(name, "2").aliases == (alias,)
     championship.refuse("2", Grounds("tests", "fails by stricter gates", {"verdict": "fail"}))
     assert registry.get(name, "2").aliases == ()
@@ -436,7 +456,8 @@ def test_an_entry_that_is_none_is_said_in_one_line(registry, store, tmp_path, wr
 
 
 def test_a_report_longer_than_a_tag_is_kept_whole(registry, championship, name):
-    report = {"verdict": "pass", "results": [{"gate": f"gate-{number}", "reason": "x" * 1000} for number in range(200)]}
+    results = [{"gate": f"gate-{number}", "reason": "x" * 1000} for number in range(200)]
+    report = report_on(championship, "1", results=results)
     move = championship.promote("1", Grounds("tests", "", report), expected=None)
     assert championship.report(move) == report
     assert championship.faults() == []
@@ -446,7 +467,7 @@ def test_a_report_longer_than_a_tag_is_kept_whole(registry, championship, name):
 
 
 def test_faults_are_named_and_not_mended(registry, championship, name):
-    championship.promote("1", Grounds("tests", "", {"verdict": "pass"}), expected=None)
+    championship.promote("1", Grounds("tests", "", report_on(championship, "1")), expected=None)
     assert championship.faults() == []
     client = registry.client
     client.set_registered_model_alias(name, CHAMPION, "3")

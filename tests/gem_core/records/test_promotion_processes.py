@@ -67,7 +67,9 @@ def champion_of(registry):
 
 
 def promotion(registry):
-    return championship(registry).promote("2", Grounds("tests", "better", {"verdict": "pass"}), expected="1")
+    candidate, champion = (registry.get("model", version).digest for version in ("2", "1"))
+    report = {"verdict": "pass", "candidate": candidate, "champion": champion}
+    return championship(registry).promote("2", Grounds("tests", "better", report), expected="1")
 
 
 def killed_after(home, writes):
