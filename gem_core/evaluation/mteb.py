@@ -27,6 +27,7 @@ from gem_core.evaluation.data_access import Unreachable, unreachable
 from gem_core.evaluation.embedding_records import leaf, records
 from gem_core.evaluation.scores import TaskScore
 from gem_core.evaluation.store import Measured
+from gem_core.evaluation.whole_columns import whole_columns
 from gem_core.method.model_parts import BARE
 from gem_core.method.read_out import PLAIN, TOGETHER
 
@@ -218,7 +219,7 @@ class EmbeddingSuite:
             if missing := unreachable(part.load_data):
                 return missing
         options = {name: planned.settings[name] for name in ("batch_size", "max_length", "instruction")}
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, whole_columns():
             result = mteb.evaluate(
                 self._encoders[read_out],
                 task,
