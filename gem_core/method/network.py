@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gem_core.errors import GemError
+from gem_core.method.batches import padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from gem_core.method.attention_mask import Mask
     from gem_core.recipe import Adaptation
+    from gem_core.sources.rows import Tokens
 
     Network: TypeAlias = PreTrainedModel | PeftModel
 
@@ -134,6 +136,13 @@ def hidden_states(network: Network, ids: Tensor, mask: Mask | None = None) -> Te
     """
     decoder = causal_lm(network).get_decoder()
     return decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+
+
+def in_calls(texts: Sequence[Tokens], device: torch.device, at_once: int = 40) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some texts at a time: right-padded ids [B, L], and which of them are no pads, [B, L]."""
+    for start in range(0, len(texts), at_once):
+        ids, lengths = (torch.from_numpy(part).to(device) for part in padded(texts[start : start + at_once], filler=0))
+        yield ids, torch.arange(ids.shape[1], device=device) < lengths[:, None]
 
 
 def checkpoint_activations(network: Network) -> None:

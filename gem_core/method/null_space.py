@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gem_core.method import data_parallel
-from gem_core.method.batches import padded
-from gem_core.method.network import adapter_off, hidden_states
+from gem_core.method.network import adapter_off, hidden_states, in_calls
 from gem_core.sources.rows import RAW
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from gem_core.sources.rows import Rows, Tokens
 
-TEXTS, TEXTS_AT_ONCE = 1000, 40
+TEXTS = 1000
 """Ordinary texts whose inputs are looked at: 20,000 tokens of sentences, for inputs of hundreds or thousands."""
 
 
@@ -90,10 +89,8 @@ def _second_moments(network: PeftModel, texts: Sequence[Tokens]) -> dict[LoraLay
     hooks = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
         with torch.no_grad(), adapter_off(network):
-            for start in range(0, len(texts), TEXTS_AT_ONCE):
-                ids, lengths = padded(texts[start : start + TEXTS_AT_ONCE], filler=0)
-                real = torch.arange(ids.shape[1], device=device) < torch.from_numpy(lengths).to(device)[:, None]
-                hidden_states(network, torch.from_numpy(ids).to(device))
+            for ids, real in in_calls(texts, device):  # noqa: B007 - the hooks read it
+                hidden_states(network, ids)
     finally:
         for hook in hooks:
             hook.remove()

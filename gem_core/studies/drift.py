@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from gem_core.method.batches import padded
-from gem_core.method.network import causal_lm, hidden_states, load_network, output_layer
+from gem_core.method.network import causal_lm, hidden_states, in_calls, load_network, output_layer
 from gem_core.method.objectives import divergence
 from gem_core.sources.rows import RAW
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from gem_core.sources.models import ResolvedModel
     from gem_core.sources.rows import Rows
 
-TEXTS, TEXTS_AT_ONCE = 400, 40
+TEXTS = 400
 
 
 @torch.inference_mode()
@@ -41,13 +39,9 @@ def drift(model: ModelParts, base: ResolvedModel, rows: Rows) -> float:
     def known(states: Tensor) -> Tensor:
         return head(states)[:, :vocabulary]
 
-    texts = rows.spread(RAW, TEXTS)
     total, count = 0.0, 0
-    for start in range(0, len(texts), TEXTS_AT_ONCE):
-        ids, lengths = padded(texts[start : start + TEXTS_AT_ONCE], filler=0)
-        real = torch.from_numpy(np.arange(ids.shape[1]) < lengths[:, None]).to(model.device)
-        inputs = torch.from_numpy(ids).to(model.device)
-        ours, theirs = (hidden_states(each, inputs)[real] for each in (network, other))
+    for ids, real in in_calls(rows.spread(RAW, TEXTS), model.device):
+        ours, theirs = (hidden_states(each, ids)[real] for each in (network, other))
         total += float(divergence(ours, theirs, known, base_head, vocabulary))
-        count += int(lengths.sum())
+        count += len(ours)
     return total / max(1, count)
