@@ -7,10 +7,12 @@ right whichever parameters took part.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 def rank() -> int:
@@ -79,6 +81,25 @@ def gather_rows(own: Tensor, indices: Sequence[int], counts: Sequence[int]) -> T
         for count, part, where in zip(counts, all_rows, all_places, strict=True):
             whole[where[:count]] = part[:count]
     return whole.index_copy(0, place, own)
+
+
+def shared_out(kind: type[Optimizer], groups: list[dict[str, Any]]) -> Optimizer:
+    """An optimizer at rate 0 whose work and state the workers share: each steps its part of the weights, for all.
+
+    For one whose steps cost as much as a backward pass. Its state has to be gathered before it is asked for.
+    """
+    rate: dict[str, Any] = {"lr": 0.0}
+    if world() == 1:
+        return kind(groups, **rate)
+    from torch.distributed.optim import ZeroRedundancyOptimizer  # a second to import
+
+    return ZeroRedundancyOptimizer(groups, optimizer_class=kind, **rate)
+
+
+def gather_state(optimizer: Optimizer) -> None:
+    """Bring all that the workers know of an optimizer together on rank 0; called by every worker."""
+    if world() > 1 and hasattr(optimizer, "consolidate_state_dict"):  # one that is shared out
+        optimizer.consolidate_state_dict(to=0)
 
 
 def as_first_has(value: Tensor) -> Tensor:

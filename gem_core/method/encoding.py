@@ -5,27 +5,24 @@ Only the work differs, not the result: an embedding is the same to rounding in w
 
 from __future__ import annotations
 
-import contextlib
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from gem_core.errors import GemError
 from gem_core.method.batches import padded
+from gem_core.method.last_layer import last_tokens, reading_only
 from gem_core.method.network import causal_lm, hidden_states
 from gem_core.method.products import fast_products
 from gem_core.method.read_out import prompt_tokens, special_states, text_states, text_tokens, view_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
-    from torch.utils.hooks import RemovableHandle
-    from transformers import PreTrainedModel
 
     from gem_core.method.model_parts import ModelParts
 
@@ -34,8 +31,6 @@ CALL_TOKENS = {"cpu": 32}
 
 Elsewhere a call costs more than any padding it could save: batches stay whole.
 """
-TOKEN_WISE = ("q_proj", "o_proj", "mlp")
-"""Parts of a decoder layer that read one token each, by the names transformers gives them in most architectures."""
 
 
 @torch.inference_mode()
@@ -87,7 +82,8 @@ def embed_together(model: ModelParts, rows: list[list[int]], count: int, prompt:
     ids, lengths = (torch.from_numpy(part).to(model.device) for part in padded(rows, filler=0))
     network, width = causal_lm(model.network), ids.shape[1]
     mask = view_mask(network.config, lengths, count, width, network.dtype, blind=model.blind)
-    with read_only_last(network, lengths, count or int(model.read_out == "last"), width):
+    last = count or int(model.read_out == "last")
+    with reading_only(last_tokens(lengths, last, width) if last else None, network):
         states = hidden_states(model.network, ids, mask).float()
     if count:
         return special_states(states, lengths, count, model.pooling)
@@ -117,70 +113,3 @@ def calls(lengths: Sequence[int], batch_size: int, call_tokens: int | None) -> l
             padding = 0
         cut[-1].append(number)
     return cut
-
-
-_reading: ContextVar[Tensor | None] = ContextVar("_reading", default=None)
-"""The tokens that the pass of this thread reads: several may run one model at a time."""
-
-
-@contextlib.contextmanager
-def read_only_last(model: PreTrainedModel, lengths: Tensor, count: int, width: int) -> Iterator[None]:
-    """Let the last layer compute its token-wise parts for the last ``count`` tokens of each row alone.
-
-    Its keys and values are still made of all tokens, so the states that are read are those of the whole pass; the
-    others are meaningless. Five sixths of a Llama's last layer are spared. A part of another name, one that returns
-    more than a tensor, or one with an adapter that is not merged (which may act by position) is computed as ever.
-
-    Args:
-        model: A transformers causal language model.
-        lengths: Tokens of each right-padded row, [B].
-        count: 0 if all states are read.
-        width: L, the padded length.
-    """
-    layer = last_layer(model) if count else None
-    if layer is None:
-        yield
-        return
-    position = torch.arange(width, device=lengths.device)
-    where = (position >= lengths[:, None] - count) & (position < lengths[:, None])  # [B, L]
-    parts = [part for name, part in layer.named_modules() if name.rpartition(".")[2] in TOKEN_WISE]
-    hooks = [hook for part in parts if not _adapted(part) for hook in _spared(part, where)]
-    token = _reading.set(where)
-    try:
-        yield
-    finally:
-        _reading.reset(token)
-        for hook in hooks:
-            hook.remove()
-
-
-def last_layer(model: PreTrainedModel) -> nn.Module | None:
-    """The last decoder layer, where the architecture keeps a list of them; None elsewhere."""
-    decoder = model.get_decoder()
-    for name in ("layers", "h"):
-        layers = getattr(decoder, name, None)
-        if isinstance(layers, nn.ModuleList) and len(layers):
-            return layers[-1]
-    return None
-
-
-def _adapted(part: nn.Module) -> bool:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return any(isinstance(layer, BaseTunerLayer) and not layer.merged for layer in part.modules())
-
-
-def _spared(part: nn.Module, where: Tensor) -> list[RemovableHandle]:
-    def choose(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if _reading.get() is not where or not inputs or inputs[0].shape[:2] != where.shape:
-            return None
-        return (inputs[0][where][None], *inputs[1:])  # [1, N, D]
-
-    def spread(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:  # noqa: ANN401 - a module's own
-        if _reading.get() is not where or not isinstance(output, Tensor) or output.shape[:2] == where.shape:
-            return None
-        whole = output.new_zeros(*where.shape, output.shape[-1])
-        whole[where] = output[0]
-        return whole
-
-    return [part.register_forward_pre_hook(choose), part.register_forward_hook(spread)]

@@ -16,14 +16,21 @@ import torch
 from torch import Tensor
 
 from gem_core.method.attention_mask import for_network, visible
-from gem_core.method.network import causal_lm
+from gem_core.method.encoding import calls
+from gem_core.method.last_layer import reading_only
+from gem_core.method.network import adapter_off, causal_lm
+from gem_core.method.precision import without_gradient
 
 if TYPE_CHECKING:
+    from transformers import DynamicCache
+
     from gem_core.method.network import Network
 
-OVERHEAD_TOKENS = 600
+OVERHEAD_TOKENS = 4000
 """What a call costs besides its tokens, in tokens (measured with 12 million parameters and an adapter of full rank):
-for the few tokens of a tail every weight is read and every gradient written."""
+for the few tokens of a tail every weight is read and every gradient written, and pads of prefixes cost little."""
+CALL_TOKENS = {"cpu": 200}
+"""The same of a call that reads prefixes, within one of those; elsewhere all are read in one."""
 
 
 def applies(network: Network) -> bool:
@@ -61,8 +68,6 @@ def tail_states(
     Returns:
         The states [B, T, D] from each row's first special token on, their ids [B, T], and how many are no pads [B].
     """
-    from transformers import DynamicCache
-
     model, tail_lengths = causal_lm(network), lengths - prefix
     head_width, width = int(prefix.max()), int(tail_lengths.max())
     column = torch.arange(max(head_width, width), device=ids.device)
@@ -70,7 +75,8 @@ def tail_states(
     place = prefix[:, None] + column[:width]
     tail = ids.gather(1, place.clamp(max=ids.shape[1] - 1)).masked_fill(~in_tail, 0)
 
-    seen_head = in_head if hidden is None else in_head & ~hidden[:, :head_width]
+    hidden = None if hidden is None else hidden[:, :head_width]
+    seen_head = in_head if hidden is None else in_head & ~hidden
     reaches = in_tail & ((column[:width] < count) | (not bottleneck))
     seen = torch.cat(
         [
@@ -79,19 +85,41 @@ def tail_states(
         ],
         dim=-1,
     )
-    decoder, cache = model.get_decoder(), DynamicCache()
-    with torch.no_grad():
-        head_mask = None
-        if hidden is not None:
-            head_seen = visible(prefix, prefix, 0, head_width, hidden=hidden[:, :head_width])
-            head_mask = for_network(model.config, head_seen, dtype)
-        head = ids[:, :head_width].masked_fill(~in_head, 0)
-        decoder(input_ids=head, attention_mask=head_mask, past_key_values=cache, use_cache=True)
-    states = decoder(
+    head = ids[:, :head_width].masked_fill(~in_head, 0)
+    states = model.get_decoder()(
         input_ids=tail,
         attention_mask=for_network(model.config, seen, dtype),
         position_ids=torch.minimum(place, lengths[:, None] - 1),
-        past_key_values=cache,
+        past_key_values=_keys_and_values(network, head, prefix, hidden, dtype),
         use_cache=True,
     ).last_hidden_state
     return states, tail, tail_lengths
+
+
+def _keys_and_values(
+    network: Network, head: Tensor, prefix: Tensor, hidden: Tensor | None, dtype: torch.dtype
+) -> DynamicCache:
+    """Of the base, of right-padded prefixes [B, P]; zeros for pads. Rows of similar length are read together."""
+    from transformers import DynamicCache
+
+    model, head_width = causal_lm(network), head.shape[1]
+    whole: list[tuple[Tensor, ...]] = []
+    with without_gradient(head.device), adapter_off(network):
+        for rows in calls(prefix.tolist(), len(head), CALL_TOKENS.get(head.device.type)):
+            width, cache = int(prefix[rows[0]]), DynamicCache()
+            if not width:
+                continue
+            mask = None
+            if hidden is not None:
+                seen = visible(prefix[rows], prefix[rows], 0, width, hidden=hidden[rows, :width])
+                mask = for_network(model.config, seen, dtype)
+            part = head[rows, :width]
+            with reading_only(torch.zeros_like(part, dtype=torch.bool), model):
+                model.get_decoder()(input_ids=part, attention_mask=mask, past_key_values=cache, use_cache=True)
+            read = [(layer.keys, layer.values) for layer in cache.layers]
+            if not whole:
+                whole = [tuple(x.new_zeros(len(head), x.shape[1], head_width, x.shape[3]) for x in two) for two in read]
+            for places, states in zip(whole, read, strict=True):
+                for place, state in zip(places, states, strict=True):
+                    place[rows, :, :width] = state
+    return DynamicCache(whole or None)

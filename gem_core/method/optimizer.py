@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from gem_core.method import data_parallel
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,7 +54,8 @@ class Optimizer:
                 {"params": weights, FACTOR: factor, "weight_decay": training.weight_decay / factor}
                 for factor, weights in muon.items()
             ]
-            self._parts["muon"] = torch.optim.Muon(matrices, lr=0.0)
+            # five products of every matrix with itself: done once, and not by every worker
+            self._parts["muon"] = data_parallel.shared_out(torch.optim.Muon, matrices)
 
     def step(self, rates: Rates) -> None:
         """Take a step at these rates, and forget the gradients."""
@@ -62,8 +65,13 @@ class Optimizer:
             part.step()
             part.zero_grad(set_to_none=True)
 
+    def gather(self) -> None:
+        """Bring the state that the workers share together on rank 0; called by every worker."""
+        for part in self._parts.values():
+            data_parallel.gather_state(part)
+
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs, by optimizer."""
+        """All that a resumed run needs, by optimizer; gathered before, and on rank 0 alone."""
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -235,6 +235,8 @@ class _Trainer:
         """Report a step, on rank 0 with a checkpoint when one is due."""
         steps = self._recipe.training.steps
         due = done % self._recipe.training.checkpoint_every == 0 or done == steps
+        if due:
+            self._optimizer.gather()
         if not due or data_parallel.rank() != 0:
             report(StepReport(done, steps, metrics, None))
             return

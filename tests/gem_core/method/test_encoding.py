@@ -1,5 +1,4 @@
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ from hypothesis import strategies as st
 from tiny_models import gem
 
 from gem_core.errors import GemError
-from gem_core.method.encoding import calls, read_only_last
+from gem_core.method.encoding import calls
 from gem_core.method.model import GemModel
-from gem_core.method.network import causal_lm, hidden_states
+from gem_core.method.network import hidden_states
 from gem_core.method.read_out import PLAIN, TOGETHER
 
 
@@ -41,46 +40,6 @@ def test_both_plain_read_outs_come_from_one_pass(bases, settings):
     for read_out, part in zip(PLAIN, both, strict=True):
         model.read_out = read_out
         np.testing.assert_allclose(part, model.encode(texts, normalize=False), atol=1e-5)
-
-
-@pytest.mark.parametrize("merged", [True, False])
-@pytest.mark.parametrize("count", [1, 3])
-def test_what_is_read_of_the_last_layer_is_that_of_the_whole_pass(bases, family, count, merged):
-    network = gem(bases(family), count=1).network
-    if merged:
-        network.merge_adapter()
-    ids, lengths = torch.randint(320, (3, 12), generator=torch.Generator().manual_seed(0)), torch.tensor([12, 7, count])
-    with torch.inference_mode():
-        whole = hidden_states(network, ids)
-        with read_only_last(causal_lm(network), lengths, count, 12):
-            spared = hidden_states(network, ids)
-        assert torch.equal(whole, hidden_states(network, ids))  # nothing stays behind
-    for row, length in enumerate(lengths.tolist()):
-        assert torch.allclose(spared[row, length - count : length], whole[row, length - count : length], atol=1e-5)
-    if family.startswith("llama"):
-        assert torch.allclose(spared[:, 0], whole[:, 0]) is not merged  # the rest was indeed not computed
-
-
-def test_two_threads_read_one_model_at_their_own_places(bases):
-    network = gem(bases("llama")).network
-    network.merge_adapter()
-    model, ids = causal_lm(network), torch.randint(320, (2, 6))
-    entered, compared = threading.Event(), threading.Event()
-
-    def other():
-        with read_only_last(model, torch.tensor([2, 2]), 1, 6):
-            entered.set()
-            compared.wait(10)
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    entered.wait(10)
-    with torch.inference_mode():
-        inside = hidden_states(network, ids)
-    compared.set()
-    thread.join()
-    with torch.inference_mode():
-        assert torch.equal(inside, hidden_states(network, ids))
 
 
 def test_a_text_without_a_token_is_refused_or_gives_zeros(bases, settings):

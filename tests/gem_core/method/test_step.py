@@ -95,7 +95,11 @@ def test_checkpointing_changes_no_gradient(bases, tmp_path, choices):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma", "qwen3"])
 @pytest.mark.parametrize("objective", [{}, {"bottleneck": False}, MASKED], ids=str)
-def test_a_prefix_read_without_a_graph_changes_no_gradient(bases, tmp_path, monkeypatch, family, objective):
+@pytest.mark.parametrize("call_tokens", [0, 10**6], ids=["each length apart", "all in one call"])
+def test_a_prefix_read_without_a_graph_changes_no_gradient(
+    bases, tmp_path, monkeypatch, family, objective, call_tokens
+):
+    monkeypatch.setitem(frozen_prefix.CALL_TOKENS, "cpu", call_tokens)
     frozen = gradients(bases(family), tmp_path, objective=objective, **LOSSLESS)
     monkeypatch.setattr(frozen_prefix, "applies", lambda network: False)
     assert_close(gradients(bases(family), tmp_path, objective=objective, **LOSSLESS), frozen)

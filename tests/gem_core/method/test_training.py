@@ -134,23 +134,27 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def work(rank, world, port, chosen, base, folder):
+def work(rank, world, port, chosen, base, folder, checkpoint=None):
     torch.set_num_threads(1)
     if world > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         dist.init_process_group("gloo", rank=rank, world_size=world)
-    metrics = []
-    output = folder / f"model-{world}"
-    result = train(chosen, base, Rows.open(folder / "data"), report=lambda r: metrics.append(r.metrics), output=output)
+    output, kept = (
+        folder / f"model-{world}",
+        Reports(folder / f"kept-{world}-{rank}-{'again' if checkpoint else 'first'}"),
+    )
+    result = train(chosen, base, Rows.open(folder / "data"), report=kept, checkpoint=checkpoint, output=output)
+    metrics = [report.metrics for report in kept.all]
     (folder / f"{world}-{rank}.json").write_text(json.dumps([metrics, result.digest]))
     if world > 1:
         dist.destroy_process_group()
 
 
-def run_workers(world, chosen, base, folder):
+def run_workers(world, chosen, base, folder, checkpoint=None):
     context = multiprocessing.get_context("spawn")
     port = free_port()
-    processes = [context.Process(target=work, args=(rank, world, port, chosen, base, folder)) for rank in range(world)]
+    told = (world, port, chosen, base, folder, checkpoint)
+    processes = [context.Process(target=work, args=(rank, *told)) for rank in range(world)]
     for process in processes:
         process.start()
     for process in processes:
@@ -181,6 +185,22 @@ def test_two_workers_do_what_one_does(bases, tmp_path):
             assert one[name] == pytest.approx(two[name], rel=2e-3, abs=1e-5), name
     for name, tensor in weights_of(tmp_path / "model-1").items():
         assert torch.allclose(tensor, weights_of(tmp_path / "model-2")[name], atol=2e-4), name
+
+
+def test_workers_share_the_steps_and_the_state_of_muon(bases, tmp_path):
+    """What two wrote, two go on from as if nothing had been, and one goes on from as well."""
+    base, chosen = bases("llama"), recipe(training__muon=0.005, training__max_gradient_norm=1e6)
+    rows_for(base, tmp_path / "data")
+    (whole, digest), (_, other) = run_workers(2, chosen, base, tmp_path)
+    assert digest == other
+    checkpoint = tmp_path / "kept-2-0-first" / "3"
+    (rest, resumed), _ = run_workers(2, chosen, base, tmp_path, checkpoint)
+    assert resumed == digest
+    work(0, 1, None, chosen, base, tmp_path, checkpoint)
+    alone, _ = json.loads((tmp_path / "1-0.json").read_text())
+    for one, two, three in zip(whole[3:], rest, alone, strict=True):
+        assert one["loss"] == two["loss"]
+        assert one["loss"] == pytest.approx(three["loss"], rel=1e-2)
 
 
 def first_error(tmp_path, base, chosen, rows, **options):
