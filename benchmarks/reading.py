@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from gradient_cache import random_base
+from shapes import random_base
 
 from gem_core.method.model import GemModel
 from gem_core.recipe import Adaptation, SpecialTokens
@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        base = random_base(Path(folder))
+        base = random_base("english-12m", Path(folder))
         adaptation = Adaptation(scope="special")
         model = GemModel.from_base(base, special_tokens=SpecialTokens(), adaptation=adaptation, seed=1)
     model.network.eval()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gem_core.errors import GemError
-from gem_core.judging.comparison import KINDS, ModelComparison
+from gem_core.evaluation.scores import AVERAGED
+from gem_core.judging.comparison import ModelComparison
 from gem_core.recipe import Recipe
 from gem_core.sources.models import kind_of
 
@@ -145,10 +146,16 @@ def _verdict(version: str, same: bool, comparison: ModelComparison | None, margi
     if same:
         return "identical", f"{version} is reproduced exactly: the same weights came out"
     averages = {row.metric: row.difference for row in comparison.at("average")} if comparison else {}
-    known = {kind: averages[kind] for kind in KINDS if averages.get(kind) is not None}
+    known = {kind: averages[kind] for kind in AVERAGED if averages.get(kind) is not None}
     if not known:
         return "not comparable", f"other weights than those of {version} came out, and no score tells how far apart"
     apart = ", ".join(f"{kind} {difference:+.2f}" for kind, difference in known.items())
-    if all(abs(difference or 0.0) <= margin for difference in known.values()):
-        return "equal scores", f"{version} is reproduced in its scores, not in its bytes: {apart} points"
-    return "different", f"{version} is not reproduced: {apart} points, and at most {margin:g} were allowed"
+    if any(abs(difference or 0.0) > margin for difference in known.values()):
+        return "different", f"{version} is not reproduced: {apart} points, and at most {margin:g} were allowed"
+    asked = {row.metric.partition(".")[0] for row in comparison.rows} if comparison else set()
+    if left := [kind for kind in AVERAGED if kind in asked and kind not in known]:
+        return "not comparable", (
+            f"other weights than those of {version} came out, {apart} points apart, and nothing tells how far in "
+            f"{' and '.join(left)}: the two were not measured alike"
+        )
+    return "equal scores", f"{version} is reproduced in its scores, not in its bytes: {apart} points"

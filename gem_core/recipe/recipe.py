@@ -95,14 +95,8 @@ class Recipe(Section):
             raise ValueError(
                 "training.attention=flash_attention_2 takes no mask, but rows of this recipe need one; set sdpa"
             )
-        contrasting = self.objective.contrastive.rows != "none"
-        if contrasting and not any(source.pairs or "contrastive" in source.use for source in self.data.sources):
-            raise ValueError(
-                "no source of data.sources serves the contrastive loss (use); add one, or set "
-                "objective.contrastive.rows=none"
-            )
         served.check(self.data, self.objective, lossless=self.adaptation.scope == "special")
-        if contrasting and self.objective.contrastive.bag_of_words == 1:
+        if self.objective.contrastive.rows != "none" and self.objective.contrastive.bag_of_words == 1:
             self._words_alone_fit()
         names = [gate.name for gate in self.gates]
         if len(set(names)) < len(names):

@@ -43,13 +43,18 @@ def check(data: Data, objective: Objective, *, lossless: bool) -> None:
     Raises:
         ValueError: Which loss, and what to do.
     """
-    rows = served(data, objective)
+    rows, contrasting = served(data, objective), objective.contrastive.rows != "none"
+    if contrasting and not any(source.pairs or "contrastive" in source.use for source in data.sources):
+        raise ValueError(
+            "no source of data.sources serves the contrastive loss (use); add one, or set "
+            "objective.contrastive.rows=none"
+        )
     if lossless and not (rows.special or rows.views):
         raise ValueError(
             "adaptation.scope=special learns from rows with special tokens alone, and this recipe has none; lower "
             "objective.raw_share, or let a source serve special rows or views (use)"
         )
-    if objective.contrastive.rows != "none" and not rows.views:
+    if contrasting and not rows.views:
         raise ValueError(
             "objective.contrastive.rows=special contrasts rows with special tokens, and this recipe has none; lower "
             "objective.raw_share, let a source serve both (use), or set rows=all"
@@ -61,7 +66,7 @@ def check(data: Data, objective: Objective, *, lossless: bool) -> None:
         )
     if rows.special or (rows.raw and not lossless):
         return
-    if objective.contrastive.rows == "none":
+    if not contrasting:
         raise ValueError("no source of data.sources serves next-token rows (use), and nothing is contrasted; add one")
     if objective.contrastive_start > 0:
         raise ValueError(

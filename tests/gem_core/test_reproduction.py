@@ -28,14 +28,17 @@ def lineage(base="owner/base", sources=("owner/data",), revisions=("e" * 40,), *
     return Lineage.model_validate(known | changes)
 
 
-def averages(**points):
-    """A comparison in which these averages went from 50 to 50 plus what is given."""
+def averages(unlike=(), **points):
+    """A comparison in which these averages went from 50 to 50 plus what is given, some by other settings."""
 
     def scores(model, shift):
         tasks = tuple(
-            TaskScore(task=kind, kind=kind, read_out="", metric="acc", value=50 + shift * change, items=9, settings="s")
+            TaskScore(
+                task=kind, kind=kind, read_out="", metric="acc", value=50 + shift * change, items=9,
+                settings=model if kind in unlike else "s",
+            )
             for kind, change in points.items()
-        )
+        )  # fmt: skip
         return Scores(model=model, reference=model, tasks=tasks)
 
     return compare(scores("then", 0.0), scores("now", 1.0))
@@ -91,6 +94,13 @@ def test_other_weights_are_judged_by_scores(points, margin, verdict):
 def test_without_scores_nothing_is_claimed():
     assert conclude().verdict == "not comparable"
     assert not conclude().succeeded
+
+
+@pytest.mark.parametrize(("embedding", "verdict"), [(0.5, "not comparable"), (1.5, "different")])
+def test_one_kind_alone_is_no_reproduction_where_the_other_was_measured_otherwise(embedding, verdict):
+    found = conclude(comparison=averages(unlike=["language"], embedding=embedding, language=0.0))
+    assert (found.verdict, found.succeeded) == (verdict, False)
+    assert f"embedding {embedding:+.2f}" in found.sentence
 
 
 def test_what_changed_since_is_named():
