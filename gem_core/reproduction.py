@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gem_core.errors import GemError
 from gem_core.evaluation.scores import AVERAGED
-from gem_core.judging.comparison import ModelComparison
+from gem_core.judging.comparison import ModelComparison  # noqa: TC001 - pydantic reads it
 from gem_core.recipe import Recipe
 from gem_core.sources.models import kind_of
 
