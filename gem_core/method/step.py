@@ -20,7 +20,7 @@ from gem_core.method.bag_of_words import bag_of_words_loss, bags
 from gem_core.method.batches import OVERHEAD_TOKENS, length_buckets, padded, share
 from gem_core.method.network import adapter_off, causal_lm, hidden_states, output_layer
 from gem_core.method.objectives import contrastive_loss, divergence, next_token_loss
-from gem_core.method.precision import computing, without_gradient
+from gem_core.method.precision import computing
 from gem_core.method.read_out import special_states
 
 if TYPE_CHECKING:
@@ -208,7 +208,8 @@ class StepRunner:
         return divergence(states, base_states, head, base_head, self._vocabulary)
 
     def _base_states(self, calls: list[Call]) -> list[Tensor]:
-        with without_gradient(self._model.device), adapter_off(self._network):
+        # by the very attention that the model is run with: another's rounding would be fined as a divergence
+        with torch.no_grad(), adapter_off(self._network):
             return [hidden_states(self._network, call.ids)[:, :-1][_predicted(call, 0)] for call in calls]
 
     @property

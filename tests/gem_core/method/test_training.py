@@ -128,6 +128,15 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_unbroken_one(bases, tmp_
     assert states[0] == states[1]
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_model_that_has_learnt_nothing_diverges_by_nothing(bases, tmp_path, precision):
+    """Base and model are computed alike, to the last bit: else the divergence fines rounding."""
+    reports = Reports(tmp_path)
+    chosen = recipe(training__steps=1, training__precision=precision, objective__contrastive_start=0)
+    train(chosen, bases("llama"), rows_for(bases("llama"), tmp_path / "data"), report=reports, output=tmp_path / "m")
+    assert reports.all[0].metrics["language_divergence"] == 0
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
