@@ -148,10 +148,8 @@ def work(rank, world, port, chosen, base, folder, checkpoint=None):
     if world > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         dist.init_process_group("gloo", rank=rank, world_size=world)
-    output, kept = (
-        folder / f"model-{world}",
-        Reports(folder / f"kept-{world}-{rank}-{'again' if checkpoint else 'first'}"),
-    )
+    output = folder / f"model-{world}"
+    kept = Reports(folder / f"kept-{world}-{rank}-{'again' if checkpoint else 'first'}")
     result = train(chosen, base, Rows.open(folder / "data"), report=kept, checkpoint=checkpoint, output=output)
     metrics = [report.metrics for report in kept.all]
     (folder / f"{world}-{rank}.json").write_text(json.dumps([metrics, result.digest]))
@@ -160,7 +158,7 @@ def work(rank, world, port, chosen, base, folder, checkpoint=None):
 
 
 forked = multiprocessing.get_context("forkserver")
-# imported once for all of them: eight seconds each
+# imported once for all of them
 forked.set_forkserver_preload(["gem_core.method.training", "transformers.models.llama.modeling_llama", "peft"])
 
 
