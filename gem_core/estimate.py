@@ -104,7 +104,7 @@ def estimate(
     vocabulary = int(config.get("vocab_size") or 0)
     parameters = sum(math.prod(shape) for shape in shapes.values())
     trainable = trainable_parameters(recipe, shapes, hidden)
-    kept = optimizer_bytes(recipe, shapes, hidden) + projector_bytes(recipe, shapes)
+    kept = optimizer_bytes(recipe, shapes, hidden) + projector_bytes(recipe, shapes) + folded_bytes(recipe, shapes)
     resources, training = recipe.resources, recipe.training
     length = min(mean_length or recipe.data.max_length, recipe.data.max_length)
     tokens = int(training.steps * training.batch_size * length)
@@ -173,6 +173,18 @@ def projector_bytes(recipe: Recipe, shapes: dict[str, tuple[int, ...]]) -> int:
     return sum(shape[1] ** 2 for shape in _linear(shapes)) * BYTES_FLOAT32
 
 
+def folded_bytes(recipe: Recipe, shapes: dict[str, tuple[int, ...]]) -> int:
+    """What a step of many tokens holds of an adapter that is multiplied out: the layers' weights and their gradients.
+
+    Of the layers that :func:`gem_core.method.folded_adapter.pays` picks, however many the tokens.
+    """
+    adaptation = recipe.adaptation
+    if adaptation.method == "full" or adaptation.scope == "special" or adaptation.dropout > 0:
+        return 0
+    chosen = (shape for shape in _linear(shapes) if 3 * adaptation.rank * sum(shape) > math.prod(shape))
+    return 2 * BYTES_FLOAT32 * sum(math.prod(shape) for shape in chosen)
+
+
 def _linear(shapes: dict[str, tuple[int, ...]]) -> list[tuple[int, ...]]:
     """The shapes of linear layers but the output's."""
     return [
@@ -228,13 +240,13 @@ def _views(recipe: Recipe) -> int:
 
 
 def _memory(
-    recipe: Recipe, parameters: int, trainable: int, between_steps: int, hidden: int, layers: int, vocabulary: int
+    recipe: Recipe, parameters: int, trainable: int, besides: int, hidden: int, layers: int, vocabulary: int
 ) -> int:
-    """Bytes of one worker: float32 weights, gradients, what is kept between steps, and the activations of one batch."""
+    """Bytes of one worker: float32 weights, gradients, what is held besides, and the activations of one batch."""
     weights = parameters * BYTES_FLOAT32
     if recipe.adaptation.method == "lora":
         weights += trainable * BYTES_FLOAT32
-    states = trainable * BYTES_FLOAT32 + between_steps
+    states = trainable * BYTES_FLOAT32 + besides
     passes = max(1, _views(recipe))  # they are in the graph together
     batch = math.ceil(recipe.training.batch_size / recipe.resources.workers)
     rows = min(batch * passes, recipe.training.rows_at_once or batch * passes)

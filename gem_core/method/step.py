@@ -18,6 +18,7 @@ from gem_core.method import data_parallel, frozen_prefix, gradient_cache
 from gem_core.method.attention_mask import for_network, visible
 from gem_core.method.bag_of_words import bag_of_words_loss, bags
 from gem_core.method.batches import OVERHEAD_TOKENS, length_buckets, padded, share
+from gem_core.method.folded_adapter import FoldedAdapter
 from gem_core.method.network import adapter_off, causal_lm, hidden_states, output_layer
 from gem_core.method.objectives import contrastive_loss, divergence, next_token_loss
 from gem_core.method.precision import computing
@@ -82,6 +83,7 @@ class StepRunner:
         self._rows_at_once = training.rows_at_once
         self._network = model.network
         self._frozen = frozen_prefix.applies(model.network)  # asks every layer, and does not change
+        self._adapter = FoldedAdapter(model.network)
         self._log_scale = log_scale
         self._autocast = autocast
         self._word_vectors = word_vectors
@@ -90,7 +92,8 @@ class StepRunner:
     def run(self, batch: Batch, weights: Weights) -> Losses:
         """Forward and backward over the step's batch."""
         losses = Losses()
-        with computing(self._model.device, self._autocast):
+        tokens = sum(map(len, (*batch.raw, *batch.special, *batch.views))) // self._world
+        with computing(self._model.device, self._autocast), self._adapter.folded(tokens, self._autocast):
             if weights.next_token > 0 or weights.divergence > 0:
                 self._language(batch, weights, losses)
             contrasts = weights.contrastive > 0 and len(batch.same) > 1

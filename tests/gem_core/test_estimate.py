@@ -10,12 +10,14 @@ from gem_core import estimate as estimate_module
 from gem_core.errors import GemError
 from gem_core.estimate import (
     estimate,
+    folded_bytes,
     machine_memory,
     optimizer_bytes,
     projector_bytes,
     tensor_shapes,
     trainable_parameters,
 )
+from gem_core.method.folded_adapter import FoldedAdapter
 from gem_core.method.model import GemModel
 from gem_core.method.null_space import NullSpace
 from gem_core.method.optimizer import Optimizer
@@ -79,6 +81,23 @@ def test_a_null_space_keeps_what_is_estimated(bases, tmp_path, kind):
     without = recipe(adaptation={"rank": 4})
     more = estimate(chosen, base).memory_bytes - estimate(without, base).memory_bytes
     assert more == projector_bytes(chosen, shapes)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma2"])
+@pytest.mark.parametrize("rank", [1, 2, 4, 16])
+def test_an_adapter_of_high_rank_is_held_multiplied_out(bases, kind, rank):
+    base, chosen = bases(kind), recipe(adaptation={"rank": rank})
+    network = GemModel.from_base(
+        base, special_tokens=chosen.special_tokens, adaptation=chosen.adaptation, seed=1
+    ).network
+    held = []
+    with FoldedAdapter(network).folded(tokens=10**9):
+        for layer in network.modules():
+            if "forward" in layer.__dict__:
+                weight = layer.get_base_layer().weight
+                held.append(2 * weight.nbytes)  # the weight and its gradient
+    assert folded_bytes(chosen, tensor_shapes(base.folder)) == sum(held)
+    assert (sum(held) > 0) == (rank >= 4)
 
 
 def test_full_training_moves_everything_and_the_new_rows(bases):
