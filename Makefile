@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
-JOBS   ?= 2
+# tests wait for processes of their own: two leave a third of two cores idle
+JOBS   ?= 3
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-lock
@@ -28,7 +29,7 @@ install: $(STAMP) ## Make .venv and install the locked dependencies and the gem 
 demo: $(STAMP) ## Fine-tune, score, register, judge and promote a small model, end to end
 	@$(BIN)/gem demo $(ARGS)
 
-test: $(STAMP) ## Run the tests in JOBS=2 processes; ARGS="-k mask" picks some, ARGS="-m long" those of a minute and more
+test: $(STAMP) ## Run the tests in JOBS=3 processes; ARGS="-k mask" picks some, ARGS="-m long" those of a minute and more
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope --no-loadscope-reorder -m 'not long' $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the walls between the packages
