@@ -57,7 +57,7 @@ def calls_as_training(attention: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def at_every_token() -> Iterator[None]:
     """Every token goes through the adapter's two matrices beside the base's one."""
-    with mock.patch.object(folded_adapter, "pays", return_value=False):
+    with mock.patch.object(folded_adapter, "folding_pays", return_value=False):
         yield
 
 

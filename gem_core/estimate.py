@@ -5,7 +5,8 @@ they can be (parameters, optimizer state, steps). They are there to refuse what 
 week.
 
 Compute follows the usual count (Kaplan et al. 2020, arXiv 2001.08361, section 2.1): 2 N FLOPs a token forward, 4 N
-backward, so 6 N T for full training; with LoRA the gradients of the frozen weights are not made, which leaves 4 N T.
+backward, so 6 N T for full training; with LoRA the gradients of the frozen weights are not made, which leaves 4 N T and
+what the adapter itself takes (:mod:`gem_core.adapter_cost`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gem_core.adapter_cost import flops_a_token, folding_pays
 from gem_core.base_checks import read_config
 from gem_core.errors import GemError
 
@@ -108,7 +110,7 @@ def estimate(
     resources, training = recipe.resources, recipe.training
     length = min(mean_length or recipe.data.max_length, recipe.data.max_length)
     tokens = int(training.steps * training.batch_size * length)
-    flops = _flops_a_token(recipe, parameters) * tokens
+    flops = _flops_a_token(recipe, parameters, shapes) * tokens
     speed = flops_per_second or (
         FLOPS_A_GPU * resources.gpus_per_worker
         if resources.gpus_per_worker
@@ -174,15 +176,17 @@ def projector_bytes(recipe: Recipe, shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def folded_bytes(recipe: Recipe, shapes: dict[str, tuple[int, ...]]) -> int:
-    """What a step of many tokens holds of an adapter that is multiplied out: the layers' weights and their gradients.
-
-    Of the layers that :func:`gem_core.method.folded_adapter.pays` picks, however many the tokens.
-    """
-    adaptation = recipe.adaptation
-    if adaptation.method == "full" or adaptation.scope == "special" or adaptation.dropout > 0:
+    """What a step of many tokens holds of an adapter multiplied out: the layers' weights and their gradients."""
+    if not _folds(recipe):
         return 0
-    chosen = (shape for shape in _linear(shapes) if 3 * adaptation.rank * sum(shape) > math.prod(shape))
-    return 2 * BYTES_FLOAT32 * sum(math.prod(shape) for shape in chosen)
+    folded = (shape for shape in _linear(shapes) if folding_pays(recipe.adaptation.rank, *shape))
+    return 2 * BYTES_FLOAT32 * sum(math.prod(shape) for shape in folded)
+
+
+def _folds(recipe: Recipe) -> bool:
+    """Whether :mod:`gem_core.method.folded_adapter` may multiply the adapter out."""
+    adaptation = recipe.adaptation
+    return adaptation.method == "lora" and adaptation.scope == "all" and adaptation.dropout == 0
 
 
 def _linear(shapes: dict[str, tuple[int, ...]]) -> list[tuple[int, ...]]:
@@ -215,20 +219,26 @@ def machine_memory() -> int | None:
     return min(whole, int(limit)) if limit.isdigit() else whole
 
 
-def _flops_a_token(recipe: Recipe, parameters: int) -> float:
+def _flops_a_token(recipe: Recipe, parameters: int, shapes: dict[str, tuple[int, ...]]) -> float:
     """FLOPs for each text token of a step: next-token pass, its views, and the base's pass on raw rows."""
-    backward = 4 if recipe.adaptation.method == "full" else 2
-    if recipe.adaptation.scope == "special":
-        backward = 0  # prefixes have no graph; that of a special token or two is next to nothing
+    adaptation = recipe.adaptation
+    forward = 2 * parameters
+    if adaptation.scope == "special":
+        trained = forward  # prefixes have no graph; that of a special token or two is next to nothing
+    elif adaptation.method == "full":
+        trained = 3 * forward
+    else:
+        folds = _folds(recipe)
+        trained = 2 * forward + sum(flops_a_token(adaptation.rank, *shape, folds=folds) for shape in _linear(shapes))
     objective = recipe.objective
     views = 0.0
     if objective.contrastive.rows != "none":
         share = 1 - objective.contrastive_start / recipe.training.steps
         taking_part = 1.0 if objective.contrastive.rows == "all" else 1 - objective.raw_share
         views = _views(recipe) * share * taking_part
-    base_pass = 2 * objective.raw_share if objective.keep_language > 0 else 0.0
-    again = 2 if recipe.training.gradient_checkpointing else 0
-    return parameters * ((2 + backward + again) * (1 + views) + base_pass)
+    base_pass = forward * objective.raw_share if objective.keep_language > 0 else 0.0
+    again = forward if recipe.training.gradient_checkpointing else 0
+    return (trained + again) * (1 + views) + base_pass
 
 
 def _views(recipe: Recipe) -> int:

@@ -7,8 +7,9 @@ gradients take, through eight in all. With ``V = W + s B A`` it goes through one
     every token    V x, and backwards dx, dV
     every step     s B A, and backwards dA = s B' dV, dB = s dV A'
 
-That is less work where the rank is above a sixth of a square matrix's size and a step has many tokens. It is the same
-function and the same gradients, beyond rounding; a second matrix of the base's size is held meanwhile.
+That is less work where the rank is above a sixth of a square matrix's size and a step has many tokens
+(:mod:`gem_core.adapter_cost`). It is the same function and the same gradients, beyond rounding; a second matrix of the
+base's size is held meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING
 import torch
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
+
+from gem_core.adapter_cost import folding_pays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +48,7 @@ class FoldedAdapter:
             tokens: How many go forwards and backwards; where they are few, layers stay as they are.
             dtype: What products compute in; None for the weights' own.
         """
-        layers = [x for x in self._layers if pays(x.r[NAME], x.in_features, x.out_features, tokens)]
+        layers = [x for x in self._layers if folding_pays(x.r[NAME], x.in_features, x.out_features, tokens)]
         products = [layer.get_base_layer().weight + layer.get_delta_weight(NAME) for layer in layers]
         folded = [product.detach().requires_grad_() for product in products]
         try:
@@ -69,12 +72,6 @@ def _is_plain(layer: Linear) -> bool:
         and not layer.lora_bias[NAME]
         and isinstance(layer.lora_dropout[NAME], nn.Identity)
     )
-
-
-def pays(rank: int, inputs: int, outputs: int, tokens: int) -> bool:
-    """Whether it makes fewer products: of an adapter's matrices with one another, instead of with every token."""
-    size, ends = inputs * outputs, inputs + outputs
-    return 3 * rank * ends * tokens > size * tokens + 3 * rank * size
 
 
 def _forward(layer: Linear, weight: Tensor) -> Callable[..., Tensor]:

@@ -92,12 +92,15 @@ class StepRunner:
     def run(self, batch: Batch, weights: Weights) -> Losses:
         """Forward and backward over the step's batch."""
         losses = Losses()
-        tokens = sum(map(len, (*batch.raw, *batch.special, *batch.views))) // self._world
+        language = weights.next_token > 0 or weights.divergence > 0
+        contrasts = weights.contrastive > 0 and len(batch.same) > 1
+        views = contrasts or (weights.bag_of_words > 0 and len(batch.views) > 0)
+        parts = ((batch.raw, language), (batch.special, weights.next_token > 0), (batch.views, views))
+        tokens = sum(len(sequence) for sequences, run in parts if run for sequence in sequences) // self._world
         with computing(self._model.device, self._autocast), self._adapter.folded(tokens, self._autocast):
-            if weights.next_token > 0 or weights.divergence > 0:
+            if language:
                 self._language(batch, weights, losses)
-            contrasts = weights.contrastive > 0 and len(batch.same) > 1
-            if contrasts or (weights.bag_of_words > 0 and batch.views):
+            if views:
                 self._views(batch, weights, losses, contrasts=contrasts)
         return losses
 

@@ -115,13 +115,26 @@ def test_steps_tokens_and_epochs(bases):
     assert estimate(recipe(), bases("llama"), mean_length=500.0).tokens == unknown.tokens
 
 
-def test_compute_is_six_n_t_for_plain_full_training_and_four_for_lora(bases):
-    plain = {"contrastive": {"rows": "none"}}
-    full = estimate(recipe(objective=plain, adaptation={"method": "full"}), bases("llama"))
-    lora = estimate(recipe(objective=plain), bases("llama"))
+PLAIN = {"contrastive": {"rows": "none"}}
+
+
+def test_compute_is_six_n_t_for_plain_full_training(bases):
+    full = estimate(recipe(objective=PLAIN, adaptation={"method": "full"}), bases("llama"))
     assert full.flops == 6 * full.parameters * full.tokens
-    assert lora.flops == 4 * lora.parameters * lora.tokens
     assert full.hours == full.flops / full.flops_per_second / 3600
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_compute_is_four_n_t_for_lora_and_what_the_adapter_takes(bases, dropout):
+    base = bases("llama")
+
+    def beyond_the_base(rank):
+        found = estimate(recipe(objective=PLAIN, adaptation={"rank": rank, "dropout": dropout}), base)
+        return found.flops / found.tokens - 4 * found.parameters
+
+    adapters = beyond_the_base(1)  # too few ranks to be multiplied out
+    assert adapters == 6 * (trainable_parameters(recipe(adaptation={"rank": 1}), tensor_shapes(base.folder), 32) - 32)
+    assert beyond_the_base(16) < 16 * adapters if dropout == 0 else beyond_the_base(16) == 16 * adapters
 
 
 @pytest.mark.parametrize(
