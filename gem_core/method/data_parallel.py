@@ -102,6 +102,13 @@ def gather_state(optimizer: Optimizer) -> None:
         optimizer.consolidate_state_dict(to=0)
 
 
+def summed(value: Tensor) -> Tensor:
+    """Its sum over all workers, on each of them; changed in place."""
+    if world() > 1:
+        dist.all_reduce(value)
+    return value
+
+
 def as_first_has(value: Tensor) -> Tensor:
     """Rank 0's tensor on every worker, for what each computes but other processors may round otherwise.
 

@@ -13,6 +13,7 @@ Wang et al. 2021 (Adam-NSCL, arXiv 2103.07113) confine updates like this to keep
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,9 +46,10 @@ class NullSpace:
     """
 
     def __init__(self, network: PeftModel, rows: Rows, share: float) -> None:
+        texts = sorted(rows.spread(RAW, TEXTS), key=len)
         self.confined = [
             (layer.lora_A["default"].weight, data_parallel.as_first_has(quiet_directions(moments, share)))
-            for layer, moments in _second_moments(network, rows.spread(RAW, TEXTS)).items()
+            for layer, moments in _second_moments(network, texts).items()
         ]
         """Every ``A``, and the projector onto what it may read."""
 
@@ -72,26 +74,27 @@ def quiet_directions(moments: Tensor, share: float) -> Tensor:
 
 
 def _second_moments(network: PeftModel, texts: Sequence[Tokens]) -> dict[LoraLayer, Tensor]:
-    """Of what reaches the adapter's layers in the base, [D, D] each.
+    """Of what reaches the adapter's layers in the base, [D, D] each; every worker looks at its part of the texts.
 
     Every token counts alike, however long its vector is: in many models that of a row's first token is hundreds of
     times longer (massive activations, Sun et al. 2024, arXiv 2402.17762), and would be all that is left alone.
     """
     device = next(network.parameters()).device
-    moments: dict[LoraLayer, Tensor] = {}
     real = torch.empty(0)
 
     def look(layer: LoraLayer, inputs: tuple[Tensor, ...]) -> None:
         states = functional.normalize(inputs[0][real].float(), dim=-1)
-        moments[layer] = moments.get(layer, 0) + states.T @ states
+        moments[layer] += states.T @ states
 
     layers = [layer for layer in network.modules() if "default" in getattr(layer, "lora_A", ())]
+    moments = {layer: torch.zeros(2 * (layer.in_features,), device=device) for layer in layers}
     hooks = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
         with torch.no_grad(), adapter_off(network):
-            for ids, real in in_calls(texts, device):  # noqa: B007 - the hooks read it
+            own = itertools.islice(in_calls(texts, device), data_parallel.rank(), None, data_parallel.world())
+            for ids, real in own:  # noqa: B007 - the hooks read it
                 hidden_states(network, ids)
     finally:
         for hook in hooks:
             hook.remove()
-    return moments
+    return {layer: data_parallel.summed(own) for layer, own in moments.items()}
