@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,6 +114,7 @@ def _start(folder: Path, last: Head | None) -> Head:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    await_command_line(process)
     head = Head(process.pid, address, token, str(root))
     scratch = folder / "cluster.json.new"
     scratch.unlink(missing_ok=True)
@@ -120,6 +122,15 @@ def _start(folder: Path, last: Head | None) -> Head:
         json.dump(asdict(head), stream)
     scratch.replace(folder / "cluster.json")
     return head
+
+
+def await_command_line(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a new process can be told by its command line, which Linux shows milliseconds late, or has ended."""
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):  # it ends at this moment
+            if psutil.Process(process.pid).cmdline():
+                return
+        time.sleep(0.001)
 
 
 def _stop(head: Head) -> None:

@@ -41,6 +41,7 @@ def head_process():
     """A process with the command line of a cluster's, on port 4321."""
     sleep = "import time; time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", sleep, local_cluster.ENTRY, "--port", "4321"])
+    local_cluster.await_command_line(process)
     yield process
     process.kill()
     process.wait()
@@ -65,6 +66,24 @@ def test_a_clock_that_was_put_right_loses_no_cluster(head_process, monkeypatch):
     booted = psutil.boot_time()
     monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: booted + 1.0)  # where a process's start is counted from
     assert written.process() is not None
+
+
+def test_a_process_is_known_from_its_start_on_a_busy_machine():
+    """Who finds a cluster unknown starts another, or leaves it running for ever."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for _ in range(30):
+            process = subprocess.Popen(["sleep", "60"])
+            local_cluster.await_command_line(process)
+            known = psutil.Process(process.pid).cmdline()
+            process.kill()
+            process.wait()
+            assert known == process.args
+        local_cluster.await_command_line(process)  # which has ended
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": 1, "of": "another version"}'])
