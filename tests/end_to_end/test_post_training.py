@@ -61,6 +61,7 @@ def test_every_gate_has_a_verdict_and_a_reason(first):
     assert first["decision"]["promoted"]
 
 
+@pytest.mark.long
 def test_a_rerun_does_nothing_again(gem, first):
     ended = gem(*gem.short_run())
     assert ended.returncode == 0, ended.stderr

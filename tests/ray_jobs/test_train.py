@@ -174,7 +174,7 @@ def test_a_new_job_continues_where_a_lost_one_was(unbroken, train, tmp_path):
     assert trained.tokens == 0  # the last checkpoint was that of the last step
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_error_to_put_right_ends_the_job_at_once_with_its_line(train, tmp_path):
     Rows.write(tmp_path / "data", [[5] * 400, [6] * 9])
     lines = []
