@@ -13,6 +13,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # more threads than cores: 
 
 DEAR = ("tests/end_to_end/", "tests/ray_jobs/")
 """Folders whose tests share a whole sandbox, or a cluster."""
+APART = ("tests/end_to_end/test_public_names.py",)
+"""Files in them that share nothing."""
 NEEDS = {
     "hub": (lambda: "HF_ENDPOINT" in os.environ, "HF_ENDPOINT names no hub with the public data sets"),
     "gpu": (lambda: _cuda(), "no CUDA device"),
@@ -43,6 +45,8 @@ def pytest_xdist_make_scheduler(config, log):
 
 def _company(nodeid) -> str:
     path = nodeid.partition("::")[0]
+    if path in APART:
+        return path
     return next((folder for folder in DEAR if path.startswith(folder)), path)
 
 
