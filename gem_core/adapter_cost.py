@@ -9,13 +9,19 @@ with a token costs two FLOPs a weight, forwards, for the token's gradient and fo
 
 from __future__ import annotations
 
-import math
 
+def folding_pays(rank: int, inputs: int, outputs: int, tokens: int | None = None) -> bool:
+    """Whether it makes fewer products to multiply the adapter out.
 
-def folding_pays(rank: int, inputs: int, outputs: int, tokens: float = math.inf) -> bool:
-    """Whether it makes fewer products to multiply the adapter out, in a step of so many tokens."""
-    size, ends = inputs * outputs, inputs + outputs
-    return 3 * rank * (ends - size / max(tokens, 1)) > size
+    Args:
+        rank: Of the adapter.
+        inputs: Of the layer.
+        outputs: Of the layer.
+        tokens: In the step; None for so many that what is done once a step does not count.
+    """
+    size = inputs * outputs
+    saved = 3 * rank * (inputs + outputs) - size  # for each token
+    return saved > 0 if tokens is None else saved * tokens > 3 * rank * size
 
 
 def flops_a_token(rank: int, inputs: int, outputs: int, *, folds: bool = True) -> int:
@@ -27,6 +33,5 @@ def flops_a_token(rank: int, inputs: int, outputs: int, *, folds: bool = True) -
         outputs: Of the layer.
         folds: Whether it is multiplied out where that pays.
     """
-    if folds and folding_pays(rank, inputs, outputs):
-        return 2 * inputs * outputs
-    return 6 * rank * (inputs + outputs)
+    beside = 6 * rank * (inputs + outputs)
+    return min(beside, 2 * inputs * outputs) if folds else beside

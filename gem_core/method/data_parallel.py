@@ -44,8 +44,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter], numbers: Tensor) -> Tensor
     if world() == 1:
         return numbers
     parts = [*(parameter.grad for parameter in parameters if parameter.grad is not None), numbers]
-    flat = torch.cat([part.reshape(-1).float() for part in parts])
-    dist.all_reduce(flat)
+    flat = summed(torch.cat([part.reshape(-1).float() for part in parts]))
     sums = flat.split([part.numel() for part in parts])
     for part, total in zip(parts[:-1], sums[:-1], strict=True):
         part.copy_(total.view_as(part))

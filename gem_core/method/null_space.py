@@ -46,7 +46,7 @@ class NullSpace:
     """
 
     def __init__(self, network: PeftModel, rows: Rows, share: float) -> None:
-        texts = sorted(rows.spread(RAW, TEXTS), key=len)
+        texts = sorted(rows.spread(RAW, TEXTS), key=len)  # little padding in a call, and the workers' parts alike
         self.confined = [
             (layer.lora_A["default"].weight, data_parallel.as_first_has(quiet_directions(moments, share)))
             for layer, moments in _second_moments(network, texts).items()
@@ -97,4 +97,4 @@ def _second_moments(network: PeftModel, texts: Sequence[Tokens]) -> dict[LoraLay
     finally:
         for hook in hooks:
             hook.remove()
-    return {layer: data_parallel.summed(own) for layer, own in moments.items()}
+    return {layer: data_parallel.summed(seen) for layer, seen in moments.items()}
